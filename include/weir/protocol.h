@@ -47,7 +47,7 @@ typedef struct weir_limits {
      * else it answers -EAGAIN, and on_ready comes once no more than low_water_bytes are queued. */
     uint32_t high_water_bytes; /* 0: 256 KiB */
     uint32_t low_water_bytes;  /* 0: half of high_water_bytes */
-    uint32_t hard_limit_bytes; /* 0: high_water_bytes and one largest message. At least that one message fits an empty queue */
+    uint32_t hard_limit_bytes; /* 0: high_water_bytes and one largest message (raw: and 1 MiB). At least one largest message */
     weir_slow_peer slow_peer;  /* zero: refuse only; weir_set_slow_peer() changes it for a connection */
     /* Inbound. WEIR_FOREVER: no limit. */
     uint64_t first_ns;   /* from open to the first whole message; 0: no limit */

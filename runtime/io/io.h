@@ -71,6 +71,10 @@ struct w_io_resolve {
     uint16_t port;
     /* Filled in before the completion with result >= 0 (the count). Else -EHOSTUNREACH (no address), -EAGAIN (name server), -ENOMEM, -ECANCELED. */
     struct w_io_address addresses[W_IO_RESOLVE_MAX];
+    /* The engine's, from resolve() to the completion: how it is kept in a list of answers that wait for take(). */
+    struct w_io_resolve *engine_next;
+    uint64_t engine_token;
+    int32_t engine_result;
 };
 
 struct w_io_setup {
@@ -92,6 +96,14 @@ struct w_io_counters {
     _Atomic uint64_t sleeps;
 };
 
+/* Who else listens on an address. Several sockets on one TCP address, one for each shard, are opened first FIRST, then NEXT with the address
+ * that local_address() gave for the first. FIRST answers -EADDRINUSE when anybody, of the same user too, listens there already. */
+enum w_io_sharing {
+    W_IO_ALONE,        /* nobody: this is the only socket */
+    W_IO_SHARED_FIRST, /* the first of several */
+    W_IO_SHARED_NEXT,  /* one more, beside a FIRST of the same runtime */
+};
+
 struct w_io; /* below: the part that all engines share */
 
 /* An engine: a world (NULL for the real one) and its functions. */
@@ -101,9 +113,11 @@ struct w_io_engine {
 
     /* --- for the whole runtime; any thread; these may be called before any shard is opened --- */
 
-    /* A listening socket, bound. shared: several sockets will listen on this same address, one for each shard. Answers the
-     * handle or a negative errno. A stale unix socket file is replaced. */
-    int (*listen)(void *world, const struct w_io_address *address, const weir_socket_options *options, bool shared);
+    /* A listening socket, bound. Answers the handle or a negative errno. A stale unix socket file is replaced. */
+    int (*listen)(void *world, const struct w_io_address *address, const weir_socket_options *options, enum w_io_sharing sharing);
+    /* Removes the socket file of a unix listener that listen() made, once its handle is closed. A file that somebody else (another
+     * process, a parent, a successor) listens on stays. Nothing for other addresses. Not for inherited listeners. */
+    void (*remove_address)(void *world, const struct w_io_address *address);
     /* Takes over an inherited listening descriptor: the handle, or -EBADF, -EINVAL (not a listening stream socket). */
     int (*listen_inherited)(void *world, int descriptor, const weir_socket_options *options);
     /* The address a handle is bound to, or connected to. 0 or negative errno. */
@@ -153,7 +167,8 @@ struct w_io_engine {
     /* The clock itself, for spinning and for timing a turn; everything else uses now_ns. */
     uint64_t (*clock)(struct w_io *io);
     uint64_t (*random)(struct w_io *io);
-    /* Any thread, and signal handlers: the next (or present) sleep ends. */
+    /* Any thread, and signal handlers: the present sleep ends, or the next submit() does not sleep. Used up by that submit(), whatever its
+     * wait_ns: what was published before the wake is to be looked for after it. */
     void (*wake)(struct w_io *io);
 
     /* Embedded only. The descriptor to sleep on; and the last step before sleeping: forget what it said, then look again.

@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: MIT */
+/* command: the subcommands of weir-perf. Each parses its own options (argv[0] is "weir-perf NAME") and returns the exit code. */
+#pragma once
+
+int echo_command(int argc, char **argv);
+int conns_command(int argc, char **argv);

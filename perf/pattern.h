@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/* pattern: the messages that are sent and expected back: framed, numbered, otherwise all alike.
+ *
+ * Message number n is a pure function of n, so neither what is under way nor what is expected is stored anywhere: after a
+ * short write the same bytes are simply made again. A message carries its number in its first 8 bytes (fewer when it is
+ * shorter); in `line` framing as letters, so that it holds no line feed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum pattern_framing {
+    PATTERN_FRAME, /* 4-byte little-endian length that does not count itself, then the payload */
+    PATTERN_LINE,  /* the payload, then a line feed */
+    PATTERN_RAW,   /* the payload */
+};
+
+#define PATTERN_BYTES_MOST 16777216u
+
+/* A run of `batch_count` frames stands in `bytes`; only the numbers differ. */
+struct pattern {
+    enum pattern_framing framing;
+    uint32_t number_offset; /* of the number in its frame: the length field's size */
+    uint32_t head_bytes;    /* length field and number */
+    uint32_t frame_bytes;
+    uint32_t batch_count;
+    uint8_t *bytes;
+};
+
+/* "frame", "line" or "raw"; false for anything else. */
+bool pattern_framing_parse(enum pattern_framing *framing, const char *text);
+const char *pattern_framing_name(enum pattern_framing framing);
+
+/* False when memory is short. `payload_bytes` is 1 or more. */
+bool pattern_create(struct pattern *pattern, enum pattern_framing framing, uint32_t payload_bytes, uint32_t batch_count);
+void pattern_destroy(struct pattern *pattern);
+
+/* Numbers the first `count` (up to batch_count) frames number, number + step, ... and returns where they start. */
+const uint8_t *pattern_make(struct pattern *pattern, uint64_t number, uint64_t step, uint32_t count);
+
+/* Whether `bytes` are what frame `number` holds from `offset` on. The length, the number and the line feed are always looked
+ * at; every byte is when `whole`. offset + count is at most frame_bytes. */
+bool pattern_matches(const struct pattern *pattern, uint64_t number, uint32_t offset, const uint8_t *bytes, uint32_t count, bool whole);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/* weir-perf: one program for all measurements, a subcommand for each. This file only picks one. */
+#include "command.h"
+
+#include <argp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+
+#define WEIR_PERF_WRONG_USE 2
+
+struct weir_perf_command {
+    const char *name;
+    char *title; /* its argv[0] */
+    const char *line;
+    int (*run)(int argc, char **argv);
+};
+
+static char weir_perf_echo[] = "weir-perf echo";
+static char weir_perf_conns[] = "weir-perf conns";
+
+static const struct weir_perf_command weir_perf_commands[] = {
+    {"echo", weir_perf_echo, "throughput and latency of an echo server, closed or open loop", echo_command},
+    {"conns", weir_perf_conns, "what idle connections cost a server: memory and wake-ups", conns_command},
+};
+
+static void weir_perf_help(FILE *to)
+{
+    fputs("Usage: weir-perf COMMAND [OPTION...]\n"
+          "Measures a server from outside: plain sockets and epoll, so any server can be measured in the same way.\n\n",
+          to);
+    for (unsigned i = 0; i < sizeof weir_perf_commands / sizeof *weir_perf_commands; i++)
+        fprintf(to, "  %-8s %s\n", weir_perf_commands[i].name, weir_perf_commands[i].line);
+    fputs("\n`weir-perf COMMAND --help` tells its options. perf/compare runs two servers against each other.\n", to);
+}
+
+int main(int argc, char **argv)
+{
+    argp_err_exit_status = WEIR_PERF_WRONG_USE;
+    if (argc < 2) {
+        weir_perf_help(stderr);
+        return WEIR_PERF_WRONG_USE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0 || strcmp(argv[1], "-h") == 0) {
+        weir_perf_help(stdout);
+        return 0;
+    }
+    for (unsigned i = 0; i < sizeof weir_perf_commands / sizeof *weir_perf_commands; i++)
+        if (strcmp(argv[1], weir_perf_commands[i].name) == 0) {
+            argv[1] = weir_perf_commands[i].title;
+            return weir_perf_commands[i].run(argc - 1, argv + 1);
+        }
+    fprintf(stderr, "weir-perf: there is no command '%s'\n\n", argv[1]);
+    weir_perf_help(stderr);
+    return WEIR_PERF_WRONG_USE;
+}

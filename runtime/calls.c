@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/* calls: what weir/conn.h promises, put together from conn, reader, writer and channel. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/io/address.h"
+#include "runtime/limits.h"
+#include "runtime/table.h"
+
+/* --- who it is --- */
+
+weir_id weir_conn_id(const weir_conn *conn)
+{
+    return w_conn_id(conn);
+}
+
+weir_shard *weir_conn_shard(const weir_conn *conn)
+{
+    return w_core_shard(conn->core);
+}
+
+const weir_protocol *weir_conn_protocol(const weir_conn *conn)
+{
+    return conn->protocol;
+}
+
+void *weir_conn_user(const weir_conn *conn)
+{
+    return conn->user;
+}
+
+void weir_conn_set_user(weir_conn *conn, void *user)
+{
+    w_core_require_thread(conn->core, __func__);
+    conn->user = user;
+}
+
+int weir_conn_peer(const weir_conn *conn, char *text, size_t text_bytes)
+{
+    w_core_require_thread(conn->core, __func__);
+    struct w_io_address address;
+    if (text_bytes > 0)
+        text[0] = '\0';
+    if (conn->handle < 0 || conn->state == W_CONN_FREE || conn->core->engine->peer_address(conn->core->engine->world, conn->handle, &address) != 0)
+        return -ENOTCONN;
+    return w_address_peer_text(&address, text, text_bytes);
+}
+
+/* 0 with *conn, -ESTALE, or -EXDEV. */
+static int calls_find(weir_shard *shard, weir_id id, weir_conn **conn)
+{
+    struct w_core *core = w_core_of(shard);
+    *conn = NULL;
+    if (id.value >> (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS) != core->index)
+        return -EXDEV;
+    uint32_t slot = (uint32_t)(id.value >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK;
+    *conn = w_table_find(core->conns, slot, id.value & W_CONN_GENERATION_MASK);
+    return *conn == NULL ? -ESTALE : 0;
+}
+
+weir_conn *weir_find(weir_shard *shard, weir_id id)
+{
+    w_core_require_thread(w_core_of(shard), __func__);
+    weir_conn *conn;
+    calls_find(shard, id, &conn);
+    return conn;
+}
+
+/* --- sending --- */
+
+/* Before every send: the thread, the marks, and what goes round the payload. A reserve that was not committed is over. */
+static inline int calls_begin(weir_conn *conn, const void *data, uint32_t bytes, weir_seal *seal, const char *function)
+{
+    w_core_require_thread(conn->core, function);
+    const weir_codec *codec = &conn->protocol->codec;
+    conn->writer.reserved_bytes = 0;
+    int result = codec->seal(codec, data, bytes, seal);
+    return W_UNLIKELY(result != 0) ? result : w_conn_may_send(conn, seal->head_bytes + bytes + seal->trailer_bytes);
+}
+
+/* After the channel took it (0) or had no memory. */
+static inline int calls_put(weir_conn *conn, int result, uint32_t sealed_bytes, uint64_t queued_before)
+{
+    if (W_UNLIKELY(result != 0))
+        return w_conn_refuse_for_memory(conn);
+    if (W_LIKELY(sealed_bytes > 0))
+        w_conn_queued(conn, conn->protocol->codec.boundaries, sealed_bytes, queued_before);
+    return 0;
+}
+
+int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
+{
+    weir_seal seal;
+    int result = calls_begin(conn, data, bytes, &seal, __func__);
+    if (W_UNLIKELY(result != 0))
+        return result;
+    uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
+    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    result = w_channel_put(conn->core, &conn->writer.channel, &seal, data, bytes, conn->protocol->codec.boundaries);
+    return calls_put(conn, result, sealed_bytes, queued_before);
+}
+
+int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes)
+{
+    w_core_require_thread(w_core_of(shard), __func__);
+    weir_conn *conn;
+    int result = calls_find(shard, id, &conn);
+    return result != 0 ? result : weir_send(conn, data, bytes);
+}
+
+int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
+{
+    weir_seal seal;
+    w_core_require_thread(conn->core, __func__);
+    const weir_codec *codec = &conn->protocol->codec;
+    if (!codec->boundaries)
+        return -EINVAL;
+    int result = codec->seal(codec, data, bytes, &seal);
+    if (result != 0)
+        return result;
+    if (conn->state != W_CONN_OPEN)
+        return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
+    uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
+    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    if (sealed_bytes > W_WRITER_LANE_BYTES)
+        return -EMSGSIZE;
+    result = w_writer_put_control(conn->core, &conn->writer, &seal, data, bytes);
+    if (result == 0)
+        w_conn_queued(conn, 1, sealed_bytes, queued_before);
+    return result;
+}
+
+int weir_reserve(weir_conn *conn, uint32_t bytes, weir_room *room)
+{
+    w_core_require_thread(conn->core, __func__);
+    const weir_codec *codec = &conn->protocol->codec;
+    conn->writer.reserved_bytes = 0;
+    if (bytes > WEIR_RESERVE_MAX_BYTES || bytes > codec->message_max_bytes)
+        return -EMSGSIZE;
+    uint32_t sealed_bytes = codec->head_max_bytes + bytes + codec->trailer_max_bytes;
+    int result = w_conn_may_send(conn, sealed_bytes);
+    if (result != 0)
+        return result;
+    uint8_t *place = w_channel_reserve(conn->core, &conn->writer.channel, sealed_bytes);
+    if (place == NULL)
+        return w_conn_refuse_for_memory(conn);
+    conn->writer.reserved_bytes = sealed_bytes;
+    *room = (weir_room){.data = place + codec->head_max_bytes, .bytes = bytes};
+    w_conn_schedule(conn, W_CONN_DO_UNRESERVE);
+    return 0;
+}
+
+int weir_commit(weir_conn *conn, uint32_t bytes)
+{
+    weir_seal seal;
+    w_core_require_thread(conn->core, __func__);
+    const weir_codec *codec = &conn->protocol->codec;
+    uint32_t reserved_bytes = conn->writer.reserved_bytes, most = reserved_bytes - codec->head_max_bytes - codec->trailer_max_bytes;
+    if (reserved_bytes == 0 || bytes > most)
+        return -EINVAL;
+    if (conn->state != W_CONN_OPEN)
+        return -EPIPE;
+    conn->writer.reserved_bytes = 0;
+    struct w_channel *channel = &conn->writer.channel;
+    uint8_t *place = w_channel_reserve(conn->core, channel, reserved_bytes); /* the same place again: nothing came between */
+    uint8_t *payload = place + codec->head_max_bytes;
+    int result = codec->seal(codec, payload, bytes, &seal);
+    if (result != 0)
+        return result;
+    /* A head shorter than the longest one: the payload moves up to it. */
+    if (seal.head_bytes != codec->head_max_bytes)
+        memmove(place + seal.head_bytes, payload, bytes);
+    memcpy(place, seal.head, seal.head_bytes);
+    memcpy(place + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
+    uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
+    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    w_channel_commit(channel, sealed_bytes, codec->boundaries);
+    return calls_put(conn, 0, sealed_bytes, queued_before);
+}
+
+/* --- without a copy --- */
+
+weir_blob *weir_hold(weir_conn *conn, const weir_message *message)
+{
+    w_core_require_thread(conn->core, __func__);
+    return w_reader_hold(conn->core, &conn->reader, message);
+}
+
+int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t bytes)
+{
+    weir_seal seal;
+    if (offset > blob->bytes || bytes > blob->bytes - offset)
+        return -EINVAL;
+    if (bytes < W_BLOB_WORTH_BYTES)
+        return weir_send(conn, blob->data + offset, bytes);
+    int result = calls_begin(conn, blob->data + offset, bytes, &seal, __func__);
+    if (result != 0)
+        return result;
+    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    result = w_channel_put_blob(conn->core, &conn->writer.channel, &seal, blob, offset, bytes, conn->protocol->codec.boundaries);
+    return calls_put(conn, result, seal.head_bytes + bytes + seal.trailer_bytes, queued_before);
+}
+
+int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to)
+{
+    if (message->bytes < W_BLOB_WORTH_BYTES)
+        return weir_send(to, message->data, message->bytes);
+    w_core_require_thread(from->core, __func__);
+    /* Refused ones should not pay for a blob. */
+    const weir_codec *codec = &to->protocol->codec;
+    int result = w_conn_may_send(to, message->bytes + codec->head_max_bytes + codec->trailer_max_bytes);
+    if (result != 0)
+        return result;
+    weir_blob *blob = w_reader_hold(from->core, &from->reader, message);
+    if (blob == NULL)
+        return weir_send(to, message->data, message->bytes);
+    result = weir_send_blob(to, blob, 0, message->bytes);
+    weir_blob_release(&blob);
+    return result;
+}
+
+/* --- the flow and the end --- */
+
+void weir_pause(weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    w_conn_pause(conn);
+}
+
+void weir_resume(weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    w_conn_resume(conn);
+}
+
+void weir_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy)
+{
+    w_core_require_thread(conn->core, __func__);
+    w_conn_set_slow_peer(conn, policy);
+}
+
+void weir_end(weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
+}
+
+void weir_abort(weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    w_conn_end(conn, WEIR_REASON_ABORTED, 0);
+}
+
+int weir_end_id(weir_shard *shard, weir_id id)
+{
+    w_core_require_thread(w_core_of(shard), __func__);
+    weir_conn *conn;
+    int result = calls_find(shard, id, &conn);
+    if (result == 0)
+        w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
+    return result;
+}

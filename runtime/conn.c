@@ -1,0 +1,602 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: one connection's life.
+ *
+ * Road:    connected -> on_open -> receive, deliver, send ... -> peer's end or weir_end -> drain -> end -> join -> close -> on_close -> free.
+ * Ditches: no receive buffer -> the starved list; a callback cannot go on -> receiving is cancelled, bytes wait in the reader;
+ *          codec's error, handler's error -> drain with that reason; time limits, reset, no memory -> end with that reason;
+ *          end while operations are in flight -> cancel, and wait for each. */
+#include "runtime/conn.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "runtime/limits.h"
+
+static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message);
+
+static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation operation)
+{
+    return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, conn->shared.generation);
+}
+
+/* --- lists, and the agenda among them --- */
+
+static inline bool conn_is_listed(const weir_conn *conn, enum w_core_list_name name)
+{
+    return (conn->listed & 1U << name) != 0;
+}
+
+static void conn_list(weir_conn *conn, enum w_core_list_name name)
+{
+    struct w_core_list *list = &conn->core->lists[name];
+    if (conn_is_listed(conn, name))
+        return;
+    conn->listed |= (uint8_t)(1U << name);
+    conn->next[name] = NULL;
+    if (list->first == NULL)
+        list->first = conn;
+    else
+        list->last->next[name] = conn;
+    list->last = conn;
+}
+
+weir_conn *w_conn_unlist(struct w_core *core, enum w_core_list_name name)
+{
+    weir_conn *conn = core->lists[name].first;
+    if (conn == NULL)
+        return NULL;
+    core->lists[name].first = conn->next[name];
+    conn->listed &= (uint8_t)~(1U << name);
+    return conn;
+}
+
+void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what)
+{
+    conn->agenda |= (uint8_t)what;
+    conn_list(conn, W_CORE_AGENDA);
+    if (W_UNLIKELY(!conn->core->in_turn))
+        conn->core->engine->wake(conn->core->io);
+}
+
+/* --- time limits --- */
+
+static const weir_slow_peer *conn_slow_peer(const weir_conn *conn)
+{
+    return conn->slow_peer != NULL ? conn->slow_peer : &conn->protocol->limits.slow_peer;
+}
+
+static void conn_earlier(uint64_t *due, weir_reason *reason, uint64_t candidate, weir_reason candidate_reason)
+{
+    if (candidate < *due) {
+        *due = candidate;
+        *reason = candidate_reason;
+    }
+}
+
+/* The next time limit that would end this connection, and what it would be called. */
+static uint64_t conn_deadline(const weir_conn *conn, weir_reason *reason)
+{
+    const weir_protocol *protocol = conn->protocol;
+    uint64_t due = UINT64_MAX;
+    *reason = WEIR_REASON_NONE;
+    if (conn->state == W_CONN_DRAINING)
+        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
+    if (conn->state != W_CONN_OPEN)
+        return due;
+    if (!conn->greeted)
+        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_first_ns(protocol)), WEIR_REASON_FIRST_LATE);
+    if (conn->partial)
+        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
+    conn_earlier(&due, reason, w_base_add_saturated(conn->activity_ns, w_limits_idle_ns(protocol)), WEIR_REASON_IDLE);
+    uint64_t stalled_ns = conn_slow_peer(conn)->stalled_ns_max;
+    if (stalled_ns != 0 && w_writer_queued_bytes(&conn->writer) > 0)
+        conn_earlier(&due, reason, w_base_add_saturated(conn->shared.progress_ns, stalled_ns), WEIR_REASON_SLOW_TIME);
+    return due;
+}
+
+/* Sees to it that the timer goes off no later than the next limit. It may go off early: then it looks again. */
+static void conn_watch(weir_conn *conn)
+{
+    weir_reason reason;
+    uint64_t due = conn_deadline(conn, &reason);
+    if (due >= conn->watch_ns)
+        return;
+    conn->watch_ns = due;
+    w_wheel_set(&conn->core->wheel, &conn->timer, W_CORE_TIMER_CONN, due);
+}
+
+void w_conn_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy)
+{
+    conn->slow_peer = policy;
+    conn_watch(conn);
+}
+
+void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)
+{
+    weir_conn *conn = W_CONTAINER(entry, weir_conn, timer);
+    weir_reason reason;
+    (void)context;
+    conn->watch_ns = UINT64_MAX;
+    if (conn_deadline(conn, &reason) <= now_ns)
+        w_conn_end(conn, reason, -ETIMEDOUT);
+    else
+        conn_watch(conn);
+}
+
+/* --- the beginning --- */
+
+void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *protocol, void *user, uint32_t origin)
+{
+    /* Lists of the core may still hold the slot, and blobs of an earlier tenant may still be charged to it. */
+    weir_conn *next[W_CORE_LISTS];
+    uint8_t listed = conn->listed;
+    memcpy(next, conn->next, sizeof next);
+    uint32_t slot = conn->slot, pinned = conn->reader.pinned;
+    /* All but what other threads read: that was set to nothing when the slot was freed. */
+    memset(conn, 0, offsetof(weir_conn, shared));
+    conn->core = core;
+    conn->protocol = protocol;
+    conn->user = user;
+    conn->origin = origin;
+    conn->slot = slot;
+    conn->handle = -1;
+    conn->state = W_CONN_DIALING;
+    conn->watch_ns = UINT64_MAX;
+    conn->activity_ns = core->io->now_ns;
+    conn->reader.pinned = pinned;
+    conn->listed = listed;
+    memcpy(conn->next, next, sizeof next);
+}
+
+void w_conn_connected(weir_conn *conn, int handle)
+{
+    conn->handle = handle;
+    conn->state = W_CONN_OPENING;
+    conn->activity_ns = conn->since_ns = conn->core->io->now_ns;
+    w_conn_schedule(conn, W_CONN_DO_OPEN);
+}
+
+static void conn_receive(weir_conn *conn)
+{
+    if (conn->receiving || conn->peer_ended || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING)
+        return;
+    conn->receiving = true;
+    conn->core->engine->receive(conn->core->io, conn->handle, conn_token(conn, W_CONN_RECEIVE));
+}
+
+static void conn_open(weir_conn *conn)
+{
+    if (conn->state != W_CONN_OPENING)
+        return;
+    weir_stats *stats = &conn->core->stats;
+    w_stats_add(conn->dialed ? &stats->dialed : conn->adopted ? &stats->adopted : &stats->accepted, 1);
+    conn->state = W_CONN_OPEN;
+    conn->opened = true;
+    int answer = conn->protocol->on_open != NULL ? conn->protocol->on_open(conn) : 0;
+    if (answer < 0)
+        w_conn_end(conn, WEIR_REASON_REFUSED, answer);
+    if (conn->state != W_CONN_OPEN)
+        return;
+    if (!w_conn_stopped(conn))
+        conn_receive(conn);
+    conn_watch(conn);
+}
+
+/* --- inbound --- */
+
+static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message)
+{
+    weir_conn *conn = W_CONTAINER(reader, weir_conn, reader);
+    int answer = conn->protocol->on_message != NULL ? conn->protocol->on_message(conn, message) : WEIR_TAKEN;
+    if (W_UNLIKELY(answer == WEIR_LATER)) {
+        w_stats_add(&conn->core->stats.laters, 1);
+        conn->later = true;
+        return W_READER_AGAIN;
+    }
+    w_stats_add(&conn->shared.messages_in, 1);
+    w_stats_add(&conn->core->stats.messages_in, 1);
+    if (W_UNLIKELY(answer < 0))
+        w_conn_drain(conn, WEIR_REASON_HANDLER, answer);
+    return W_LIKELY(conn->state == W_CONN_OPEN && !w_conn_stopped(conn)) ? W_READER_NEXT : W_READER_STOP;
+}
+
+static void conn_stop_receiving(weir_conn *conn)
+{
+    if (!conn->receiving || conn->cancelling)
+        return;
+    conn->cancelling = true;
+    conn->core->engine->cancel(conn->core->io, conn_token(conn, W_CONN_RECEIVE));
+}
+
+/* After a delivery: the time limit of the message begun, and whether to go on receiving. messages_before: delivered before it. */
+static void conn_delivered(weir_conn *conn, int result, uint64_t messages_before)
+{
+    if (conn->state != W_CONN_OPEN)
+        return;
+    if (result < 0) {
+        weir_reason reason = result == -EMSGSIZE ? WEIR_REASON_TOO_BIG : result == -ENOMEM ? WEIR_REASON_MEMORY : WEIR_REASON_BAD_MESSAGE;
+        if (result == -ENOMEM)
+            w_conn_end(conn, reason, result);
+        else
+            w_conn_drain(conn, reason, result);
+        return;
+    }
+    bool moved = conn->shared.messages_in != messages_before;
+    conn->greeted |= moved;
+    bool partial = conn->reader.stash != NULL && !w_conn_stopped(conn);
+    if (partial && (moved || !conn->partial)) {
+        if (conn->greeted)
+            conn->since_ns = conn->core->io->now_ns;
+        conn->partial = true;
+        conn_watch(conn);
+    }
+    conn->partial = partial;
+    if (w_conn_stopped(conn))
+        conn_stop_receiving(conn);
+}
+
+/* The peer's end counts once everything before it has been delivered. */
+static void conn_peer_ended(weir_conn *conn)
+{
+    if (conn->state == W_CONN_DRAINING)
+        w_conn_schedule(conn, W_CONN_DO_STEP);
+    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
+        return;
+    w_conn_drain(conn, conn->reader.stash != NULL ? WEIR_REASON_TRUNCATED : WEIR_REASON_PEER, 0);
+}
+
+static void conn_took_in(weir_conn *conn, const struct w_io_completion *completion)
+{
+    struct w_core *core = conn->core;
+    uint32_t bytes = (uint32_t)completion->result;
+    conn->activity_ns = core->io->now_ns;
+    w_stats_add(&conn->shared.bytes_in, bytes);
+    w_stats_add(&core->stats.bytes_in, bytes);
+    if (conn->state != W_CONN_OPEN) {
+        core->engine->buffer_release(core->io, completion->buffer);
+        return;
+    }
+    uint64_t messages_before = conn->shared.messages_in;
+    int result = w_conn_stopped(conn) || conn->reader.pending_last != NULL
+                     ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
+                     : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer);
+    conn_delivered(conn, result, messages_before);
+}
+
+/* A negative result of a receive or a send, told apart. */
+static weir_reason conn_error_reason(int error)
+{
+    return error == -ECONNRESET || error == -EPIPE || error == -ECONNABORTED ? WEIR_REASON_RESET
+           : error == -ENOMEM || error == -ENOBUFS                           ? WEIR_REASON_NO_MEMORY
+                                                                             : WEIR_REASON_NETWORK;
+}
+
+void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
+{
+    int32_t result = completion->result;
+    if (!(completion->flags & W_IO_MORE))
+        conn->receiving = conn->cancelling = false;
+    if (result > 0)
+        conn_took_in(conn, completion);
+    else if (completion->flags & W_IO_BUFFER)
+        conn->core->engine->buffer_release(conn->core->io, completion->buffer);
+    if (result == -ENOBUFS) {
+        w_stats_add(&conn->core->stats.starvations, 1);
+        conn_list(conn, W_CORE_STARVED);
+    } else if (result == 0) {
+        conn->peer_ended = true;
+        conn_peer_ended(conn);
+    } else if (result < 0 && result != -ECANCELED && result != -EAGAIN && result != -EINTR) {
+        conn->peer_ended = true;
+        w_conn_end(conn, conn_error_reason(result), result);
+    }
+    if (conn->receiving)
+        return;
+    if (conn->state == W_CONN_ENDING)
+        w_conn_schedule(conn, W_CONN_DO_STEP);
+    else if (!conn_is_listed(conn, W_CORE_STARVED) && (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING))
+        conn_receive(conn);
+}
+
+static void conn_deliver(weir_conn *conn)
+{
+    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
+        return;
+    uint64_t messages_before = conn->shared.messages_in;
+    conn->partial = false;
+    if (!w_reader_empty(&conn->reader))
+        conn_delivered(conn, w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink), messages_before);
+    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
+        return;
+    if (conn->peer_ended)
+        conn_peer_ended(conn);
+    else if (!conn_is_listed(conn, W_CORE_STARVED))
+        conn_receive(conn);
+}
+
+void w_conn_pause(weir_conn *conn)
+{
+    conn->paused = true;
+    if (conn->state == W_CONN_OPEN)
+        conn_stop_receiving(conn);
+}
+
+void w_conn_resume(weir_conn *conn)
+{
+    conn->paused = conn->later = false;
+    if (conn->state == W_CONN_OPEN)
+        w_conn_schedule(conn, W_CONN_DO_DELIVER);
+}
+
+void w_conn_feed_starved(struct w_core *core)
+{
+    weir_conn *conn;
+    for (uint32_t free = core->io->buffers_free; free > 0 && (conn = w_conn_unlist(core, W_CORE_STARVED)) != NULL; free--)
+        if (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING)
+            conn_receive(conn);
+}
+
+/* --- outbound --- */
+
+int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
+{
+    if (W_UNLIKELY(conn->state != W_CONN_OPEN))
+        return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
+    uint32_t queued_bytes = conn->writer.channel.queued_bytes, hard = w_limits_hard(conn->protocol);
+    if (W_LIKELY(queued_bytes < w_limits_high_water(conn->protocol) && sealed_bytes <= hard - w_base_min_u32(queued_bytes, hard)))
+        return 0;
+    if (sealed_bytes > hard)
+        return -EMSGSIZE;
+    conn->pressed = true;
+    w_stats_add_u32(&conn->shared.refusals, 1);
+    w_stats_add(&conn->core->stats.refusals, 1);
+    uint64_t queued_bytes_max = conn_slow_peer(conn)->queued_bytes_max;
+    if (queued_bytes_max != 0 && queued_bytes >= queued_bytes_max)
+        w_conn_end(conn, WEIR_REASON_SLOW_BYTES, -EAGAIN);
+    return -EAGAIN;
+}
+
+int w_conn_refuse_for_memory(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    conn->pressed = true;
+    w_stats_add_u32(&conn->shared.refusals, 1);
+    w_stats_add(&core->stats.refusals, 1);
+    conn_list(conn, W_CORE_THIRSTY);
+    return -EAGAIN;
+}
+
+void w_conn_water_thirsty(struct w_core *core)
+{
+    uint64_t budget = core->pool.budget_bytes;
+    weir_conn *conn;
+    while (core->lists[W_CORE_THIRSTY].first != NULL &&
+           atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4 &&
+           (conn = w_conn_unlist(core, W_CORE_THIRSTY)) != NULL)
+        w_conn_schedule(conn, W_CONN_DO_READY);
+}
+
+void w_conn_queued(weir_conn *conn, uint64_t messages, uint64_t bytes, uint64_t queued_before)
+{
+    struct w_core *core = conn->core;
+    w_stats_add(&core->stats.messages_sent, messages);
+    w_stats_add(&core->stats.bytes_sent, bytes);
+    w_stats_add(&conn->shared.bytes_put, bytes);
+    if (queued_before == 0) {
+        w_stats_set(&conn->shared.progress_ns, core->io->now_ns);
+        if (conn_slow_peer(conn)->stalled_ns_max != 0)
+            conn_watch(conn);
+    }
+    if (!w_writer_sending(&conn->writer))
+        w_conn_schedule(conn, W_CONN_DO_WRITE);
+}
+
+static void conn_write(weir_conn *conn)
+{
+    if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING ||
+        w_writer_queued_bytes(&conn->writer) == 0)
+        return;
+    w_stats_add_u32(&conn->shared.sends, 1);
+    w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
+}
+
+static void conn_ready(weir_conn *conn)
+{
+    if (conn->state != W_CONN_OPEN || !conn->pressed || conn_is_listed(conn, W_CORE_THIRSTY) ||
+        conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
+        return;
+    conn->pressed = false;
+    if (conn->protocol->on_ready != NULL)
+        conn->protocol->on_ready(conn);
+    if (conn->later) {
+        conn->later = false;
+        conn_deliver(conn);
+    }
+}
+
+void w_conn_sent(weir_conn *conn, int32_t result)
+{
+    struct w_core *core = conn->core;
+    uint32_t messages = w_writer_done(core, &conn->writer, result);
+    if (result > 0) {
+        conn->activity_ns = core->io->now_ns;
+        w_stats_set(&conn->shared.progress_ns, core->io->now_ns);
+        w_stats_add(&conn->shared.messages_out, messages);
+        w_stats_add(&conn->shared.bytes_out, (uint64_t)result);
+        w_stats_add(&core->stats.messages_out, messages);
+        w_stats_add(&core->stats.bytes_out, (uint64_t)result);
+    } else if (result < 0 && result != -ECANCELED && result != -EAGAIN && result != -EINTR && conn->state <= W_CONN_DRAINING) {
+        w_conn_end(conn, conn_error_reason(result), result);
+    }
+    if (conn->state >= W_CONN_DRAINING)
+        w_conn_schedule(conn, W_CONN_DO_STEP);
+    if (w_writer_queued_bytes(&conn->writer) > 0)
+        w_conn_schedule(conn, W_CONN_DO_WRITE);
+    if (W_UNLIKELY(conn->pressed))
+        w_conn_schedule(conn, W_CONN_DO_READY);
+}
+
+/* --- the end --- */
+
+void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
+{
+    if (conn->state == W_CONN_DIALING || conn->state == W_CONN_OPENING) {
+        w_conn_end(conn, reason, error);
+        return;
+    }
+    if (conn->state != W_CONN_OPEN)
+        return;
+    conn->state = W_CONN_DRAINING;
+    conn->reason = (uint8_t)reason;
+    conn->error = error;
+    conn->since_ns = conn->core->io->now_ns;
+    conn_watch(conn);
+    w_conn_schedule(conn, W_CONN_DO_STEP);
+}
+
+void w_conn_end(weir_conn *conn, weir_reason reason, int error)
+{
+    struct w_core *core = conn->core;
+    if (conn->state == W_CONN_FREE || conn->state >= W_CONN_ENDING)
+        return;
+    /* A graceful end that did not come to its end is called by what stopped it. */
+    bool kept = conn->state == W_CONN_DRAINING && ((conn->reason != WEIR_REASON_LOCAL && conn->reason != WEIR_REASON_STOPPED));
+    if (!kept) {
+        conn->reason = (uint8_t)reason;
+        conn->error = error;
+    }
+    conn->state = W_CONN_ENDING;
+    w_wheel_clear(&core->wheel, &conn->timer);
+    if (conn->handle >= 0) {
+        if (reason == WEIR_REASON_ABORTED)
+            core->engine->reset_on_close(core->io, conn->handle);
+        else if (!conn->half_closed || !conn->peer_ended)
+            core->engine->shutdown(core->io, conn->handle, SHUT_RDWR);
+    }
+    conn_stop_receiving(conn);
+    if (w_writer_sending(&conn->writer))
+        core->engine->cancel(core->io, conn_token(conn, W_CONN_SEND));
+    if (conn->connecting) { /* one of the two */
+        core->engine->cancel(core->io, conn_token(conn, W_CONN_CONNECT));
+        core->engine->cancel(core->io, conn_token(conn, W_CONN_RESOLVE));
+    }
+    w_conn_schedule(conn, W_CONN_DO_STEP);
+}
+
+static void conn_free(weir_conn *conn);
+
+/* Draining: all sent -> our side is closed -> the peer's end has come -> ending. */
+static void conn_step_draining(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    w_reader_drop(core, &conn->reader);
+    conn_receive(conn);
+    if (w_writer_sending(&conn->writer))
+        return;
+    if (w_writer_queued_bytes(&conn->writer) > 0) {
+        w_conn_schedule(conn, W_CONN_DO_WRITE);
+        return;
+    }
+    if (!conn->half_closed) {
+        conn->half_closed = true;
+        core->engine->shutdown(core->io, conn->handle, SHUT_WR);
+    }
+    if (conn->peer_ended)
+        w_conn_end(conn, (weir_reason)conn->reason, conn->error);
+}
+
+/* Ending: nothing in flight any more -> everything goes home -> the handle is closed. */
+static void conn_step_ending(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    if (conn->receiving || conn->connecting || w_writer_sending(&conn->writer))
+        return;
+    w_reader_drop(core, &conn->reader);
+    conn->state = W_CONN_CLOSING;
+    if (conn->handle >= 0)
+        core->engine->close_handle(core->io, conn->handle, conn_token(conn, W_CONN_CLOSE));
+    else
+        conn_free(conn);
+}
+
+void w_conn_closed(weir_conn *conn)
+{
+    conn_free(conn);
+}
+
+static void conn_tell_closed(weir_conn *conn)
+{
+    weir_stats *stats = &conn->core->stats;
+    bool boundaries = conn->protocol->codec.boundaries;
+    weir_close_event event = {
+        .reason = (weir_reason)conn->reason,
+        .error = conn->error,
+        .undelivered_messages = boundaries ? w_writer_queued_messages(&conn->writer) : 0,
+        .undelivered_bytes = w_writer_queued_bytes(&conn->writer),
+    };
+    w_stats_add(&stats->messages_undelivered, event.undelivered_messages);
+    w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
+    w_stats_add(&stats->closed[event.reason], 1);
+    w_writer_drop(conn->core, &conn->writer);
+    if ((conn->opened || conn->dialed) && conn->protocol->on_close != NULL)
+        conn->protocol->on_close(conn, &event);
+}
+
+static void conn_free(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    conn_tell_closed(conn);
+    conn->state = W_CONN_FREE;
+    conn->agenda = 0;
+    core->conn_freed(core, conn);
+}
+
+void w_conn_abandon(weir_conn *conn, weir_reason reason, int error)
+{
+    struct w_core *core = conn->core;
+    if (conn->state == W_CONN_FREE)
+        return;
+    if (conn->state < W_CONN_DRAINING) {
+        conn->reason = (uint8_t)reason;
+        conn->error = error;
+    }
+    w_wheel_clear(&core->wheel, &conn->timer);
+    conn->receiving = conn->connecting = false;
+    w_writer_done(core, &conn->writer, -ECANCELED);
+    w_reader_drop(core, &conn->reader);
+    if (conn->handle >= 0 && conn->state != W_CONN_CLOSING)
+        core->engine->discard(core->engine->world, conn->handle);
+    conn->state = W_CONN_CLOSING;
+    conn_free(conn);
+}
+
+uint64_t w_conn_weight(const weir_conn *conn)
+{
+    return w_writer_queued_bytes(&conn->writer) + conn->reader.held_bytes;
+}
+
+void w_conn_attend(weir_conn *conn)
+{
+    uint8_t agenda = conn->agenda;
+    conn->agenda = 0;
+    if (agenda & W_CONN_DO_OPEN)
+        conn_open(conn);
+    if (agenda & W_CONN_DO_READY)
+        conn_ready(conn);
+    if (agenda & W_CONN_DO_DELIVER)
+        conn_deliver(conn);
+    if (W_UNLIKELY(agenda & W_CONN_DO_UNRESERVE)) {
+        conn->writer.reserved_bytes = 0;
+        w_channel_unreserve(conn->core, &conn->writer.channel);
+    }
+    if ((agenda | conn->agenda) & W_CONN_DO_WRITE) {
+        conn->agenda &= (uint8_t)~W_CONN_DO_WRITE;
+        conn_write(conn);
+    }
+    if (agenda & W_CONN_DO_STEP) {
+        if (conn->state == W_CONN_DRAINING)
+            conn_step_draining(conn);
+        else if (conn->state == W_CONN_ENDING)
+            conn_step_ending(conn);
+    }
+}

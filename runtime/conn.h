@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: MIT */
+/* conn: one connection's life. Runs on its shard only.
+ *
+ *   FREE -> DIALING -> OPENING -> OPEN -> DRAINING -> ENDING -> CLOSING -> FREE
+ *
+ *   DIALING   its dialer connects                      OPENING   connected, on_open is due
+ *   OPEN      messages flow                            DRAINING  no more messages; what is queued goes out, then the peer's end is awaited
+ *   ENDING    operations are cancelled and awaited     CLOSING   the handle is being closed; on_close follows
+ *
+ * From every state but FREE and CLOSING, w_conn_end leads to ENDING. Nothing is freed until receive, send and close have all completed. */
+#ifndef W_CONN_H
+#define W_CONN_H
+
+#include <weir/conn.h>
+
+#include "runtime/core.h"
+#include "runtime/reader.h"
+#include "runtime/writer.h"
+
+enum w_conn_state { W_CONN_FREE, W_CONN_DIALING, W_CONN_OPENING, W_CONN_OPEN, W_CONN_DRAINING, W_CONN_ENDING, W_CONN_CLOSING };
+
+/* Completions carry who and what, never a pointer or a descriptor: {kind, operation, slot, generation}. Bit 63 is the engine's. */
+enum w_conn_token_kind { W_CONN_TOKEN_CONN, W_CONN_TOKEN_LISTENER, W_CONN_TOKEN_DIALER };
+enum w_conn_operation { W_CONN_RECEIVE, W_CONN_SEND, W_CONN_CLOSE, W_CONN_CONNECT, W_CONN_RESOLVE, W_CONN_ACCEPT };
+
+#define W_CONN_GENERATION_BITS 34
+#define W_CONN_SLOT_BITS 20
+#define W_CONN_GENERATION_MASK ((UINT64_C(1) << W_CONN_GENERATION_BITS) - 1)
+#define W_CONN_SLOT_MASK ((UINT32_C(1) << W_CONN_SLOT_BITS) - 1)
+
+static inline uint64_t w_conn_token(enum w_conn_token_kind kind, enum w_conn_operation operation, uint32_t slot, uint64_t generation)
+{
+    return (uint64_t)kind << 58 | (uint64_t)operation << 54 | (uint64_t)slot << W_CONN_GENERATION_BITS | generation;
+}
+
+static inline enum w_conn_token_kind w_conn_token_kind(uint64_t token)
+{
+    return (enum w_conn_token_kind)(token >> 58 & 3);
+}
+
+static inline enum w_conn_operation w_conn_token_operation(uint64_t token)
+{
+    return (enum w_conn_operation)(token >> 54 & 15);
+}
+
+static inline uint32_t w_conn_token_slot(uint64_t token)
+{
+    return (uint32_t)(token >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK;
+}
+
+/* What is to be done for a connection in this turn. */
+enum w_conn_agenda {
+    W_CONN_DO_OPEN = 1,       /* on_open */
+    W_CONN_DO_READY = 2,      /* on_ready, and deliver what WEIR_LATER kept */
+    W_CONN_DO_DELIVER = 4,    /* deliver what is set aside */
+    W_CONN_DO_WRITE = 8,      /* start a send */
+    W_CONN_DO_STEP = 16,      /* see whether draining or ending has come further */
+    W_CONN_DO_UNRESERVE = 32, /* a reserve ends with the turn */
+};
+
+/* What any thread may read (runtime/stats.h): weir_conn_stats_get. */
+struct w_conn_shared {
+    uint64_t generation;  /* 1 .. 2^34-1; changes when the slot is freed */
+    uint64_t progress_ns; /* when the queue was last empty or last got shorter */
+    uint64_t messages_in, bytes_in;
+    uint64_t messages_out, bytes_out;
+    uint64_t bytes_put; /* accepted by sends, as on the wire: queued = put - out */
+    uint32_t sends, refusals;
+};
+
+struct weir_conn {
+    /* The way in and out: what each message touches comes first. */
+    struct w_core *core;
+    const weir_protocol *protocol;
+    struct w_reader reader;
+    struct w_writer writer;
+    uint64_t activity_ns; /* when bytes last moved, either way */
+    uint64_t since_ns;    /* OPEN: opened, until the first message; then the first byte of the message in the stash. DRAINING: its start */
+    uint32_t slot;
+    int32_t handle; /* the engine's; -1: none. FREE: the next free slot + 1 */
+    uint8_t state;  /* enum w_conn_state */
+    uint8_t reason; /* weir_reason: why it is draining or ending */
+    uint8_t agenda; /* enum w_conn_agenda bits */
+    uint8_t listed; /* bit l: it is in the core's list l. Survives the slot's reuse, as `next` does */
+    bool receiving : 1;   /* a receive is in flight */
+    bool cancelling : 1;  /* and it has been asked to end */
+    bool connecting : 1;  /* the dialer has a connect or a look-up in flight for it */
+    bool paused : 1;      /* weir_pause */
+    bool later : 1;       /* on_message answered WEIR_LATER */
+    bool pressed : 1;     /* a send was refused: on_ready is owed */
+    bool greeted : 1;     /* the first message has come */
+    bool partial : 1;     /* a message is being put together: since_ns is its start */
+    bool peer_ended : 1;  /* the receive brought the peer's end */
+    bool half_closed : 1; /* our side has been shut down */
+    bool opened : 1;      /* on_open was called, so on_close will be */
+    bool dialed : 1, adopted : 1; /* where it came from; neither: accepted */
+    weir_conn *next[W_CORE_LISTS];
+    void *user;
+    struct w_wheel_entry timer;
+    uint64_t watch_ns; /* when `timer` goes off; UINT64_MAX: not set */
+    const weir_slow_peer *slow_peer; /* NULL: the protocol's */
+    int32_t error;
+    uint32_t origin; /* dialed: its dialer's index; accepted: its listener's */
+    struct w_conn_shared shared;
+};
+
+static inline weir_id w_conn_id(const weir_conn *conn)
+{
+    return (weir_id){(uint64_t)conn->core->index << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS) | (uint64_t)conn->slot << W_CONN_GENERATION_BITS |
+                     conn->shared.generation};
+}
+
+/* Wants its messages delivered now? */
+static inline bool w_conn_stopped(const weir_conn *conn)
+{
+    return conn->paused || conn->later;
+}
+
+/* Puts it on the agenda of this turn (or of the next, which is asked for, when no turn is under way). */
+void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what);
+/* Takes the first one out of a list of the core's; NULL: it is empty. */
+weir_conn *w_conn_unlist(struct w_core *core, enum w_core_list_name name);
+/* Does what its agenda says. */
+void w_conn_attend(weir_conn *conn);
+
+/* Makes a free slot a connection. w_conn_connected: its handle is connected; on_open is next. */
+void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *protocol, void *user, uint32_t origin);
+void w_conn_connected(weir_conn *conn, int handle);
+
+void w_conn_received(weir_conn *conn, const struct w_io_completion *completion);
+void w_conn_sent(weir_conn *conn, int32_t result);
+void w_conn_closed(weir_conn *conn);
+
+/* weir_pause and weir_resume. */
+void w_conn_pause(weir_conn *conn);
+void w_conn_resume(weir_conn *conn);
+void w_conn_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy);
+
+/* Graceful and at once. Both may be called in any state and often. */
+void w_conn_drain(weir_conn *conn, weir_reason reason, int error);
+void w_conn_end(weir_conn *conn, weir_reason reason, int error);
+
+/* The engine has failed for good and its operations are gone with it: on_close and free, without a completion. */
+void w_conn_abandon(weir_conn *conn, weir_reason reason, int error);
+
+/* A send of `bytes` more: is there room under the marks? 0, -EPIPE, -ENOTCONN, -EMSGSIZE, -EAGAIN (refused and counted). */
+int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes);
+/* A send found no memory: -EAGAIN, and on_ready once there is some. */
+int w_conn_refuse_for_memory(weir_conn *conn);
+/* Something has been put into the channel. */
+void w_conn_queued(weir_conn *conn, uint64_t messages, uint64_t bytes, uint64_t queued_before);
+
+void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
+/* Waits for a buffer are over (pops the core's list). */
+void w_conn_feed_starved(struct w_core *core);
+void w_conn_water_thirsty(struct w_core *core);
+
+/* What it holds of the shard's memory, roughly: for choosing whom to end when it is spent. */
+uint64_t w_conn_weight(const weir_conn *conn);
+
+#endif

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/* core: what a shard lends to everything that lives on it: its engine, memory, timers, counters, and its lists of
+ * connections that wait for something. The lower levels know a shard by this alone. */
+#ifndef W_CORE_H
+#define W_CORE_H
+
+#include <weir/runtime.h>
+
+#include "runtime/io/io.h"
+#include "runtime/pool.h"
+#include "runtime/stats.h"
+#include "runtime/wheel.h"
+
+struct w_conn_table;
+struct w_reader;
+
+/* Kinds of the wheel's entries. */
+enum w_core_timer { W_CORE_TIMER_USER, W_CORE_TIMER_CONN, W_CORE_TIMER_LISTENER, W_CORE_TIMER_DIALER, W_CORE_TIMER_STOP };
+
+/* Where the message that a callback is looking at lies: what weir_hold and weir_forward need to know. Set by the reader
+ * while it delivers; reader is NULL outside. */
+struct w_core_origin {
+    struct w_reader *reader;
+    const uint8_t *begin, *end; /* the bytes that may be held */
+    uint16_t buffer;            /* the receive buffer they lie in, unless in_stash */
+    bool in_stash;              /* they lie in the reader's stash */
+};
+
+/* First-in first-out lists of connections: for what they wait. */
+enum w_core_list_name {
+    W_CORE_AGENDA,  /* their part of this turn */
+    W_CORE_STARVED, /* a receive buffer */
+    W_CORE_THIRSTY, /* room in the memory budget */
+    W_CORE_LISTS
+};
+
+struct w_core_list {
+    weir_conn *first, *last;
+};
+
+struct w_core {
+    struct w_io *io;
+    const struct w_io_engine *engine;
+    struct w_conn_table *conns;
+    const void *owner; /* w_core_self() of the thread that turns this shard; NULL until the first turn */
+    struct w_core_list lists[W_CORE_LISTS];
+    struct w_core_origin origin;
+    struct w_pool pool;
+    weir_stats stats;
+    uint64_t assembly_bytes; /* held by messages being put together and by bytes set aside */
+    uint64_t assembly_limit_bytes;
+    const weir_config *config; /* complete: no zeros that mean a default */
+    weir_runtime *runtime;
+    uint32_t index;
+    uint32_t pinned_limit; /* receive buffers that one connection may pin */
+    bool in_turn;
+    bool stopping; /* no new connections */
+    /* Told when a connection's slot has become free; set by the shard. */
+    void (*conn_freed)(struct w_core *core, weir_conn *conn);
+    struct w_wheel wheel;
+};
+
+/* A value that differs between threads and costs one instruction. */
+const void *w_core_self(void);
+
+/* The public handle of a shard is its core's address (the shard begins with it). */
+static inline weir_shard *w_core_shard(struct w_core *core)
+{
+    return (weir_shard *)(void *)core;
+}
+
+static inline struct w_core *w_core_of(const weir_shard *shard)
+{
+    return (struct w_core *)(void *)(uintptr_t)shard;
+}
+
+/* Aborts when the caller is not on the shard's thread. */
+void w_core_wrong_thread(const struct w_core *core, const char *function);
+extern _Thread_local char w_core_thread_mark;
+static inline void w_core_require_thread(const struct w_core *core, const char *function)
+{
+    if (W_UNLIKELY(core->owner != &w_core_thread_mark))
+        w_core_wrong_thread(core, function);
+}
+
+void w_core_log(const struct w_core *core, weir_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

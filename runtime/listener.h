@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: MIT */
+/* listener: accepts connections. A listener belongs to the runtime; each shard has a part in it that accepts.
+ *
+ * Any thread opens and stops a listener by changing its `state` and ringing the shards; each shard then looks (w_listener_follow) and does its part.
+ * The life of `state`: FREE -> OPENING (claimed by one thread) -> LISTENING -> STOPPING -> FREE (by the last shard that has left). */
+#ifndef W_LISTENER_H
+#define W_LISTENER_H
+
+#include <weir/listen.h>
+
+#include "runtime/core.h"
+
+enum w_listener_state { W_LISTENER_FREE, W_LISTENER_OPENING, W_LISTENER_LISTENING, W_LISTENER_STOPPING };
+
+struct w_listener {
+    _Atomic uint32_t state;       /* enum w_listener_state; release on every change, acquire on every look: what lies behind it is published by it */
+    _Atomic uint32_t generation;  /* changes with every FREE, so that an old name is not a new listener */
+    _Atomic uint32_t shards_left; /* parts that have not left yet */
+    const weir_protocol *protocol;
+    void *user;
+    struct w_io_address address; /* as it really is */
+    bool remove_address;         /* it left a file behind that is ours to remove */
+    bool one_handle;             /* all shards accept from handles[0] */
+    int *handles;                /* one for each shard */
+};
+
+enum w_listener_part_state { W_LISTENER_AWAY, W_LISTENER_ACCEPTING, W_LISTENER_WAITING, W_LISTENER_LEFT };
+
+/* A shard's part. AWAY: not begun. ACCEPTING: wants connections. WAITING: no slot or no descriptor now. LEFT: will not accept again. */
+struct w_listener_part {
+    struct w_core *core;
+    struct w_listener *listener;
+    struct w_wheel_entry timer; /* WAITING for descriptors: when to try again */
+    uint64_t backoff_ns;
+    uint32_t index;
+    uint8_t state;
+    bool in_flight; /* an accept is */
+};
+
+/* Looks what its listener has become: begins, or leaves. */
+void w_listener_follow(struct w_listener_part *part);
+/* Leaves because the shard stops. */
+void w_listener_leave(struct w_listener_part *part);
+/* True when nothing of it is left on this shard. */
+static inline bool w_listener_is_quiet(const struct w_listener_part *part)
+{
+    return (part->state == W_LISTENER_AWAY || part->state == W_LISTENER_LEFT) && !part->in_flight;
+}
+void w_listener_accepted(struct w_listener_part *part, const struct w_io_completion *completion);
+/* A slot or a descriptor has become free. */
+void w_listener_retry(struct w_listener_part *part);
+void w_listener_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
+
+/* Closes what a listener has open, when no shard uses it (any more). */
+void w_listener_discard(struct w_listener *listener, const struct w_io_engine *engine, uint32_t shard_count);
+
+#endif

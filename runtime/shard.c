@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/* shard: the turn.
+ *
+ * Road:    take -> deliver -> orders -> timers -> agenda -> submit (one system call) -> again.
+ * Ditches: engine broken -> the shard is over with that error and every connection is told; memory nearly spent -> the heaviest
+ *          connection ends; stopped -> listeners leave, connections drain some at a time, after stop_ns they are cut. */
+#include "runtime/shard.h"
+
+#include <errno.h>
+
+#include <weir/timer.h>
+
+#include "runtime/limits.h"
+
+#define TAKE_BATCH 64u
+#define TAKE_MAX 1024u     /* completions in one turn */
+#define TIMERS_MAX 256u    /* timers in one turn */
+#define AGENDA_PASSES 4u   /* handlers that send to others put them on the agenda: so often is it read in one turn */
+#define DRAIN_SLOTS 512u   /* connections told to drain in one turn */
+#define SPIN_LOSSES 8u     /* so many spins lost in a row, and it is left out for a while */
+#define SPIN_SKIPS_MAX 1024u
+#define RELIEF_PAUSE_NS WEIR_MILLISECOND
+
+/* --- opening and closing --- */
+
+static void shard_user_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)
+{
+    weir_timer *timer = (weir_timer *)(void *)entry;
+    (void)now_ns;
+    timer->callback(w_core_shard(context), timer, timer->user);
+}
+
+static void shard_conn_freed(struct w_core *core, weir_conn *conn)
+{
+    weir_shard *shard = w_core_shard(core);
+    if (conn->dialed)
+        w_dialer_conn_over(&shard->dialers, conn);
+    w_table_give(&shard->conns, conn);
+    for (uint32_t i = 0; i < shard->orders->listener_count; i++)
+        if (shard->parts[i].state == W_LISTENER_WAITING)
+            w_listener_retry(&shard->parts[i]);
+}
+
+/* No more patience: every connection ends. */
+static void shard_cut(weir_shard *shard)
+{
+    shard->cut = true;
+    for (uint32_t slot = 0; slot < shard->conns.made; slot++)
+        w_conn_end(w_table_at(&shard->conns, slot), WEIR_REASON_STOPPED, -ETIMEDOUT);
+}
+
+static void shard_stop_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)
+{
+    (void)entry;
+    (void)now_ns;
+    shard_cut(w_core_shard(context));
+}
+
+static int shard_open_io(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_error *error)
+{
+    struct w_io_setup setup = {
+        .shard_index = shard->core.index,
+        .shard_count = config->shards,
+        .receive_buffers = config->receive_buffers,
+        .receive_buffer_bytes = config->receive_buffer_bytes,
+        .connections = config->connections,
+        .disable = config->disable,
+        .allocator = &config->allocator,
+        .log = config->log,
+        .log_user = config->log_user,
+    };
+    return engine->open(engine->world, &setup, &shard->core.io, error);
+}
+
+int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_runtime *runtime,
+                 struct w_shard_orders *orders, uint32_t index, weir_error *error)
+{
+    struct w_core *core = &shard->core;
+    core->engine = engine;
+    core->config = config;
+    core->runtime = runtime;
+    core->index = index;
+    core->conns = &shard->conns;
+    core->conn_freed = shard_conn_freed;
+    core->assembly_limit_bytes = config->assembly_bytes;
+    shard->orders = orders;
+    w_pool_init(&core->pool, &config->allocator, config->memory_bytes);
+    int result = shard_open_io(shard, engine, config, error);
+    if (result != 0)
+        return result;
+    core->pinned_limit = core->io->buffers / 8;
+    w_wheel_init(&core->wheel, core->io->now_ns, core);
+    shard->parts = w_pool_allocate_fixed(&core->pool, orders->listener_count * sizeof *shard->parts);
+    if (shard->parts == NULL || w_table_init(&shard->conns, core, config->connections) != 0 ||
+        w_dialer_table_init(&shard->dialers, core, config->dials) != 0)
+        return w_base_fail(error, -ENOMEM, "no memory for the tables of shard %u (config.connections %u, dials %u)", index,
+                           config->connections, config->dials);
+    for (uint32_t i = 0; i < orders->listener_count; i++)
+        shard->parts[i] = (struct w_listener_part){.core = core, .listener = &orders->listeners[i], .index = i};
+    return 0;
+}
+
+/* Sets the wheel going: its time is the engine's, which stands still until start(). */
+static void shard_start_wheel(weir_shard *shard)
+{
+    struct w_wheel *wheel = &shard->core.wheel;
+    w_wheel_init(wheel, shard->core.io->now_ns, &shard->core);
+    wheel->callbacks[W_CORE_TIMER_USER] = shard_user_timer;
+    wheel->callbacks[W_CORE_TIMER_CONN] = w_conn_timer;
+    wheel->callbacks[W_CORE_TIMER_LISTENER] = w_listener_timer;
+    wheel->callbacks[W_CORE_TIMER_DIALER] = w_dialer_timer;
+    wheel->callbacks[W_CORE_TIMER_STOP] = shard_stop_timer;
+}
+
+/* Tells every connection that is left that it is over, without waiting for the engine. */
+static void shard_abandon(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    core->owner = w_core_self();
+    core->stopping = core->in_turn = true;
+    for (uint32_t slot = 0; slot < shard->conns.made; slot++)
+        w_conn_abandon(w_table_at(&shard->conns, slot), WEIR_REASON_STOPPED, shard->error);
+    core->in_turn = false;
+}
+
+void w_shard_finish(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    if (shard->conns.count > 0)
+        shard_abandon(shard);
+    w_dialer_table_finish(&shard->dialers);
+    w_table_finish(&shard->conns);
+    if (shard->parts != NULL)
+        w_pool_release_fixed(&core->pool, shard->parts, shard->orders->listener_count * sizeof *shard->parts);
+    shard->parts = NULL;
+    if (core->io != NULL)
+        core->engine->close(&core->io);
+    if (core->pool.allocator != NULL)
+        w_pool_finish(&core->pool);
+}
+
+uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
+{
+    const weir_config *config = shard->core.config;
+    return sizeof *shard + shard->core.io->memory_bytes + w_table_bound_bytes(config->connections) +
+           config->dials * sizeof(struct w_dialer_place) + shard->orders->listener_count * sizeof(struct w_listener_part);
+}
+
+/* --- the turn --- */
+
+static void shard_deliver_conn(weir_shard *shard, const struct w_io_completion *completion)
+{
+    struct w_core *core = &shard->core;
+    uint64_t token = completion->token;
+    weir_conn *conn = w_table_find(&shard->conns, w_conn_token_slot(token), token & W_CONN_GENERATION_MASK);
+    if (W_UNLIKELY(conn == NULL)) {
+        if (completion->flags & W_IO_BUFFER)
+            core->engine->buffer_release(core->io, completion->buffer);
+        return;
+    }
+    switch (w_conn_token_operation(token)) {
+    case W_CONN_RECEIVE:
+        w_conn_received(conn, completion);
+        break;
+    case W_CONN_SEND:
+        w_conn_sent(conn, completion->result);
+        break;
+    case W_CONN_CLOSE:
+        w_conn_closed(conn);
+        break;
+    case W_CONN_CONNECT:
+    case W_CONN_RESOLVE:
+        w_dialer_completed(&shard->dialers, conn, w_conn_token_operation(token), completion->result);
+        break;
+    case W_CONN_ACCEPT:
+        break;
+    }
+}
+
+/* True when there may be more than it was willing to take. */
+static bool shard_take(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    struct w_io_completion completions[TAKE_BATCH];
+    for (uint32_t taken = 0; taken < TAKE_MAX; taken += TAKE_BATCH) {
+        uint32_t count = core->engine->take(core->io, completions, TAKE_BATCH);
+        for (uint32_t i = 0; i < count; i++) {
+            if (W_LIKELY(w_conn_token_kind(completions[i].token) == W_CONN_TOKEN_CONN))
+                shard_deliver_conn(shard, &completions[i]);
+            else
+                w_listener_accepted(&shard->parts[w_conn_token_slot(completions[i].token)], &completions[i]);
+        }
+        if (count < TAKE_BATCH)
+            return false;
+    }
+    return true;
+}
+
+static void shard_begin_stop(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    core->stopping = true;
+    atomic_store_explicit(&shard->state, W_SHARD_STOPPING, memory_order_relaxed);
+    for (uint32_t i = 0; i < shard->orders->listener_count; i++)
+        w_listener_leave(&shard->parts[i]);
+    w_dialer_stop_all(&shard->dialers);
+    w_wheel_set(&core->wheel, &shard->stop_timer, W_CORE_TIMER_STOP, w_base_add_saturated(core->io->now_ns, core->config->stop_ns));
+}
+
+/* Looks at what the runtime wants, if it wants anything new. */
+static void shard_follow_orders(weir_shard *shard)
+{
+    struct w_shard_orders *orders = shard->orders;
+    /* Acquire: pairs with the release of whoever gave the order; what it says is there to be read. */
+    uint64_t epoch = atomic_load_explicit(&orders->epoch, memory_order_acquire);
+    if (W_LIKELY(epoch == shard->epoch))
+        return;
+    shard->epoch = epoch;
+    if (!shard->core.stopping && atomic_load_explicit(&orders->stopping, memory_order_relaxed))
+        shard_begin_stop(shard);
+    for (uint32_t i = 0; i < orders->listener_count && !shard->core.stopping; i++)
+        w_listener_follow(&shard->parts[i]);
+}
+
+/* Stopping: some connections more are told to drain. */
+static void shard_drain_some(weir_shard *shard)
+{
+    uint32_t end = w_base_min_u32(shard->drained_slots + DRAIN_SLOTS, shard->conns.made);
+    for (; shard->drained_slots < end; shard->drained_slots++)
+        w_conn_drain(w_table_at(&shard->conns, shard->drained_slots), WEIR_REASON_STOPPED, 0);
+}
+
+static void shard_attend(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    for (uint32_t pass = 0; pass < AGENDA_PASSES; pass++) {
+        weir_conn *last = core->lists[W_CORE_AGENDA].last, *conn = NULL;
+        while (conn != last && (conn = w_conn_unlist(core, W_CORE_AGENDA)) != NULL)
+            w_conn_attend(conn);
+    }
+}
+
+/* Memory is nearly spent: the connection that holds the most has to go. One at a time, and the next only when that one has gone. */
+static void shard_relieve(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    uint64_t taken = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget = core->pool.budget_bytes;
+    uint64_t assembly_limit = core->assembly_limit_bytes;
+    if (W_LIKELY(taken <= budget - budget / 8 && core->assembly_bytes <= assembly_limit - assembly_limit / 8))
+        return;
+    if (core->io->now_ns - shard->relief_ns < RELIEF_PAUSE_NS || weir_find(shard, shard->relief_victim) != NULL)
+        return;
+    shard->relief_ns = core->io->now_ns;
+    weir_conn *heaviest = NULL;
+    for (uint32_t slot = 0; slot < shard->conns.made; slot++) {
+        weir_conn *conn = w_table_at(&shard->conns, slot);
+        bool living = conn->state == W_CONN_OPEN || conn->state == W_CONN_DRAINING;
+        if (living && w_conn_weight(conn) > (heaviest == NULL ? 0 : w_conn_weight(heaviest)))
+            heaviest = conn;
+    }
+    if (heaviest == NULL)
+        return;
+    shard->relief_victim = w_conn_id(heaviest);
+    w_core_log(core, WEIR_LOG_WARNING, "memory is nearly spent (%llu of %llu bytes): ending the connection that holds the most, %llu bytes",
+               (unsigned long long)taken, (unsigned long long)budget, (unsigned long long)w_conn_weight(heaviest));
+    w_conn_end(heaviest, WEIR_REASON_MEMORY, -ENOBUFS);
+}
+
+/* STOPPING, and nothing is left: the last callback. */
+static bool shard_is_done(weir_shard *shard)
+{
+    if (!shard->core.stopping || shard->conns.count > 0 || shard->dialers.count > 0)
+        return false;
+    for (uint32_t i = 0; i < shard->orders->listener_count; i++)
+        if (!w_listener_is_quiet(&shard->parts[i]))
+            return false;
+    return true;
+}
+
+static int shard_start(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    int result = core->engine->start(core->io);
+    if (result != 0)
+        return result;
+    core->owner = w_core_self();
+    shard_start_wheel(shard);
+    atomic_store_explicit(&shard->state, W_SHARD_RUNNING, memory_order_relaxed);
+    core->in_turn = true;
+    if (core->config->on_start != NULL)
+        core->config->on_start(shard);
+    core->in_turn = false;
+    return 0;
+}
+
+/* All of a turn but the submit. *rest_ns: how long nothing will have to be done if nothing happens. -ESHUTDOWN: over. */
+static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
+{
+    struct w_core *core = &shard->core;
+    core->in_turn = true;
+    bool more = shard_take(shard);
+    shard_follow_orders(shard);
+    more |= w_wheel_turn(&core->wheel, core->io->now_ns, TIMERS_MAX) == TIMERS_MAX;
+    w_conn_feed_starved(core);
+    w_conn_water_thirsty(core);
+    if (W_UNLIKELY(core->stopping))
+        shard_drain_some(shard);
+    shard_attend(shard);
+    shard_relieve(shard);
+    w_stats_add(&core->stats.turns, 1);
+    if (W_UNLIKELY(shard_is_done(shard))) {
+        w_wheel_clear(&core->wheel, &shard->stop_timer);
+        if (core->config->on_stop != NULL)
+            core->config->on_stop(shard);
+        core->in_turn = false;
+        atomic_store_explicit(&shard->state, W_SHARD_OVER, memory_order_relaxed);
+        return -ESHUTDOWN;
+    }
+    core->in_turn = false;
+    more |= core->lists[W_CORE_AGENDA].first != NULL || (core->stopping && shard->drained_slots < shard->conns.made);
+    uint64_t now_ns = core->engine->clock(core->io), turn_ns = now_ns - core->io->now_ns;
+    if (W_UNLIKELY(turn_ns > core->config->long_turn_ns)) {
+        w_stats_add(&core->stats.long_turns, 1);
+        w_core_log(core, WEIR_LOG_WARNING, "a turn of shard %u took %llu us", core->index, (unsigned long long)(turn_ns / 1000));
+    }
+    uint64_t next_ns = w_wheel_next_ns(&core->wheel);
+    *rest_ns = more ? 0 : next_ns == W_WHEEL_NEVER ? WEIR_FOREVER : next_ns > now_ns ? next_ns - now_ns : 0;
+    return 0;
+}
+
+static int shard_break(weir_shard *shard, int error)
+{
+    shard->error = error;
+    atomic_store_explicit(&shard->state, W_SHARD_BROKEN, memory_order_relaxed);
+    w_core_log(&shard->core, WEIR_LOG_ERROR, "shard %u failed for good: %s", shard->core.index, weir_strerror(error));
+    return error;
+}
+
+/* --- on a thread of weir's --- */
+
+static void shard_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Looks for work for a while before sleeping; true when it found some. The clock is read once in 32 looks. */
+static bool shard_spin(weir_shard *shard, uint64_t limit_ns)
+{
+    struct w_core *core = &shard->core;
+    if (shard->spin_skips > 0) {
+        shard->spin_skips--;
+        return false;
+    }
+    uint64_t start_ns = core->engine->clock(core->io);
+    do {
+        for (int look = 0; look < 32; look++) {
+            if (core->engine->stirring(core->io)) {
+                shard->spin_losses = 0;
+                w_stats_add(&core->stats.spins_won, 1);
+                return true;
+            }
+            shard_pause();
+        }
+    } while (core->engine->clock(core->io) - start_ns < limit_ns);
+    w_stats_add(&core->stats.spins_lost, 1);
+    if (++shard->spin_losses >= SPIN_LOSSES)
+        shard->spin_skips = w_base_min_u32(1U << w_base_min_u32(shard->spin_losses - SPIN_LOSSES, 10), SPIN_SKIPS_MAX);
+    return false;
+}
+
+int w_shard_run(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    uint64_t rest_ns = 0, spin_ns = core->config->spin_ns;
+    int result = shard_start(shard);
+    if (result != 0)
+        return shard_break(shard, result);
+    while ((result = shard_turn(shard, &rest_ns)) == 0) {
+        if (rest_ns > 0 && spin_ns > 0) {
+            result = core->engine->submit(core->io, 0);
+            if (result == 0 && (core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
+                rest_ns = 0;
+        }
+        if (result == 0)
+            result = core->engine->submit(core->io, rest_ns);
+        if (result != 0)
+            return shard_break(shard, result);
+    }
+    return result == -ESHUTDOWN ? 0 : result;
+}
+
+/* --- on the embedder's thread --- */
+
+int weir_turn(weir_shard *shard, uint64_t *sleep_ns)
+{
+    struct w_core *core = &shard->core;
+    *sleep_ns = 0;
+    if (core->in_turn && core->owner == w_core_self())
+        return -EDEADLK;
+    switch ((enum w_shard_state)atomic_load_explicit(&shard->state, memory_order_relaxed)) {
+    case W_SHARD_OVER:
+        return -ESHUTDOWN;
+    case W_SHARD_BROKEN:
+        return shard->error;
+    case W_SHARD_NEW: {
+        int started = shard_start(shard);
+        if (started != 0)
+            return shard_break(shard, started);
+        break;
+    }
+    case W_SHARD_RUNNING:
+    case W_SHARD_STOPPING:
+        break;
+    }
+    if (core->owner != w_core_self()) {
+        w_core_log(core, WEIR_LOG_ERROR, "shard %u belongs to thread %p, weir_turn was called from thread %p", core->index, core->owner,
+                   w_core_self());
+        return -EPERM;
+    }
+    int result = shard_turn(shard, sleep_ns);
+    if (result != 0)
+        return result;
+    if ((result = core->engine->submit(core->io, 0)) != 0)
+        return shard_break(shard, result);
+    if (*sleep_ns > 0 && (core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
+        *sleep_ns = 0;
+    return 0;
+}
+
+void w_shard_cut(weir_shard *shard)
+{
+    uint64_t rest_ns;
+    int result;
+    while ((result = shard_turn(shard, &rest_ns)) == 0) {
+        if (!shard->cut) {
+            shard_cut(shard);
+            rest_ns = 0;
+        }
+        result = shard->core.engine->submit(shard->core.io, rest_ns);
+        if (result != 0) {
+            shard_break(shard, result);
+            return;
+        }
+    }
+}
+
+int weir_turn_descriptor(weir_shard *shard)
+{
+    shard->embedded = true;
+    return shard->core.engine->descriptor(shard->core.io);
+}
+
+/* --- small things of the public headers --- */
+
+void weir_timer_set(weir_shard *shard, weir_timer *timer, uint64_t after_ns, weir_timer_callback callback, void *user)
+{
+    struct w_core *core = &shard->core;
+    w_core_require_thread(core, __func__);
+    W_REQUIRE(callback != NULL, "callback is NULL");
+    timer->callback = callback;
+    timer->user = user;
+    w_wheel_set(&core->wheel, (struct w_wheel_entry *)(void *)timer->opaque, W_CORE_TIMER_USER,
+                w_base_add_saturated(core->io->now_ns, after_ns));
+    if (!core->in_turn)
+        core->engine->wake(core->io);
+}
+
+_Static_assert(offsetof(weir_timer, opaque) == 0 && sizeof(((weir_timer *)0)->opaque) >= sizeof(struct w_wheel_entry),
+               "a weir_timer begins with a wheel's entry");
+
+void weir_timer_clear(weir_shard *shard, weir_timer *timer)
+{
+    w_core_require_thread(&shard->core, __func__);
+    w_wheel_clear(&shard->core.wheel, (struct w_wheel_entry *)(void *)timer->opaque);
+}
+
+bool weir_timer_is_set(const weir_timer *timer)
+{
+    return w_wheel_is_set((const struct w_wheel_entry *)(const void *)timer->opaque);
+}
+
+int weir_dial(weir_shard *shard, const char *address, const weir_protocol *protocol, const weir_dial_options *options, weir_dial_id *dial,
+              weir_error *error)
+{
+    w_core_require_thread(&shard->core, __func__);
+    return w_dialer_open(&shard->dialers, address, protocol, options, dial, error);
+}
+
+int weir_dial_stop(weir_shard *shard, weir_dial_id dial)
+{
+    w_core_require_thread(&shard->core, __func__);
+    return w_dialer_stop(&shard->dialers, dial);
+}
+
+int weir_adopt(weir_shard *shard, int descriptor, const weir_protocol *protocol, void *user, weir_id *id)
+{
+    struct w_core *core = &shard->core;
+    static const weir_socket_options defaults;
+    int error = -ESHUTDOWN;
+    w_core_require_thread(core, __func__);
+    if (w_limits_check(protocol, NULL) != 0)
+        return -EINVAL;
+    weir_conn *conn = core->stopping ? NULL : w_table_take(core->conns, &error);
+    if (conn == NULL)
+        return error;
+    if ((error = core->engine->adopt(core->io, descriptor, &defaults)) != 0) {
+        w_table_give(core->conns, conn);
+        return error;
+    }
+    w_conn_init(conn, core, protocol, user, W_DIALER_NONE);
+    conn->adopted = true;
+    w_conn_connected(conn, descriptor);
+    if (id != NULL)
+        *id = w_conn_id(conn);
+    return 0;
+}
+
+uint32_t weir_shard_index(const weir_shard *shard)
+{
+    return shard->core.index;
+}
+
+weir_runtime *weir_shard_runtime(const weir_shard *shard)
+{
+    return shard->core.runtime;
+}
+
+void *weir_shard_user(const weir_shard *shard)
+{
+    return shard->user;
+}
+
+void weir_shard_set_user(weir_shard *shard, void *user)
+{
+    w_core_require_thread(&shard->core, __func__);
+    shard->user = user;
+}
+
+uint64_t weir_now(const weir_shard *shard)
+{
+    return shard->core.io->now_ns;
+}

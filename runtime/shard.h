@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* shard: the turn. It owns its connections, its part in each listener, its dialers; it is turned by one thread: weir's or the embedder's.
+ *
+ *   1. take completions, deliver them   2. follow the runtime's orders   3. timers   4. the agenda: deliver, write, step
+ *   5. submit, and sleep if there is nothing to do */
+#ifndef W_SHARD_H
+#define W_SHARD_H
+
+#include "runtime/dialer.h"
+#include "runtime/listener.h"
+#include "runtime/table.h"
+
+/* What the runtime tells all its shards. Any thread changes it; whoever has changed it adds one to `epoch` and wakes the shards. */
+struct w_shard_orders {
+    _Atomic uint64_t epoch; /* release to publish, acquire to look */
+    _Atomic bool stopping;
+    struct w_listener *listeners;
+    uint32_t listener_count;
+};
+
+enum w_shard_state { W_SHARD_NEW, W_SHARD_RUNNING, W_SHARD_STOPPING, W_SHARD_OVER, W_SHARD_BROKEN };
+
+struct weir_shard {
+    struct w_core core; /* first: w_core_of */
+    struct w_conn_table conns;
+    struct w_dialer_table dialers;
+    struct w_listener_part *parts; /* one for each of orders->listeners */
+    struct w_shard_orders *orders;
+    void *user;
+    uint64_t epoch; /* of the orders followed last */
+    struct w_wheel_entry stop_timer;
+    uint32_t drained_slots;  /* STOPPING: slots below this have been told to drain */
+    uint32_t spin_losses;    /* spins lost in a row */
+    uint32_t spin_skips;     /* sleeps to go without a spin */
+    _Atomic uint8_t state;   /* enum w_shard_state; written by its thread */
+    bool cut;                /* the stop's time is over: every connection has been ended */
+    bool embedded;           /* weir_turn_descriptor has been asked for */
+    int error;               /* BROKEN: why */
+    weir_id relief_victim;   /* the connection ended last for memory; 0: none */
+    uint64_t relief_ns;      /* when one was looked for last */
+};
+
+/* 0 or a negative errno with its sentence. config: complete. The shard is zeroed memory. */
+int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_runtime *runtime,
+                 struct w_shard_orders *orders, uint32_t index, weir_error *error);
+/* Closes everything, telling connections that are left. Accepts a zeroed shard. */
+void w_shard_finish(weir_shard *shard);
+
+/* Turns until it is over: 0, or a negative errno. On the calling thread, which it is bound to. */
+int w_shard_run(weir_shard *shard);
+
+/* The last turns of a stopped shard whose connections are cut at once. On the thread that turned it. */
+void w_shard_cut(weir_shard *shard);
+
+/* Bytes outside config.memory_bytes: tables, rings, receive buffers. */
+uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* table: a shard's connections by slot. */
+#include "runtime/table.h"
+
+#include <errno.h>
+
+#define CHUNK_BYTES (W_TABLE_CHUNK_CONNS * sizeof(weir_conn))
+
+static uint32_t table_chunks(uint32_t capacity)
+{
+    return (capacity + W_TABLE_CHUNK_CONNS - 1) / W_TABLE_CHUNK_CONNS;
+}
+
+uint64_t w_table_bound_bytes(uint32_t capacity)
+{
+    return (uint64_t)table_chunks(capacity) * (CHUNK_BYTES + sizeof(weir_conn *));
+}
+
+int w_table_init(struct w_conn_table *table, struct w_core *core, uint32_t capacity)
+{
+    weir_conn **chunks = w_pool_allocate_fixed(&core->pool, table_chunks(capacity) * sizeof(weir_conn *));
+    if (chunks == NULL)
+        return -ENOMEM;
+    *table = (struct w_conn_table){.core = core, .chunks = chunks, .capacity = capacity};
+    return 0;
+}
+
+void w_table_finish(struct w_conn_table *table)
+{
+    if (table->chunks == NULL)
+        return;
+    for (uint32_t i = 0; i < table_chunks(table->capacity); i++)
+        if (table->chunks[i] != NULL)
+            w_pool_release_fixed(&table->core->pool, table->chunks[i], CHUNK_BYTES);
+    w_pool_release_fixed(&table->core->pool, table->chunks, table_chunks(table->capacity) * sizeof(weir_conn *));
+    *table = (struct w_conn_table){0};
+}
+
+static void table_put_free(struct w_conn_table *table, weir_conn *conn)
+{
+    conn->handle = (int32_t)table->free_first;
+    table->free_first = conn->slot + 1;
+}
+
+/* Makes one chunk more, its slots free with the lowest first. */
+static int table_grow(struct w_conn_table *table)
+{
+    if (table->made >= table->capacity)
+        return -ENOSPC;
+    weir_conn *chunk = w_pool_allocate_fixed(&table->core->pool, CHUNK_BYTES);
+    if (chunk == NULL)
+        return -ENOMEM;
+    uint32_t count = w_base_min_u32(W_TABLE_CHUNK_CONNS, table->capacity - table->made);
+    for (uint32_t i = count; i-- > 0;) {
+        chunk[i].core = table->core;
+        chunk[i].slot = table->made + i;
+        w_stats_set(&chunk[i].shared.generation, 1);
+        table_put_free(table, &chunk[i]);
+    }
+    /* Release: who finds the chunk in weir_conn_stats_get sees its slots made. */
+    __atomic_store_n(&table->chunks[table->made / W_TABLE_CHUNK_CONNS], chunk, __ATOMIC_RELEASE);
+    table->made += count;
+    return 0;
+}
+
+weir_conn *w_table_take(struct w_conn_table *table, int *error)
+{
+    if (table->free_first == 0 && (*error = table_grow(table)) != 0)
+        return NULL;
+    weir_conn *conn = w_table_at(table, table->free_first - 1);
+    table->free_first = (uint32_t)conn->handle;
+    w_stats_set_u32(&table->count, table->count + 1);
+    return conn;
+}
+
+void w_table_give(struct w_conn_table *table, weir_conn *conn)
+{
+    struct w_conn_shared *shared = &conn->shared;
+    w_stats_set_u32(&table->count, table->count - 1);
+    uint64_t generation = shared->generation + 1;
+    w_stats_set(&shared->generation, generation & W_CONN_GENERATION_MASK);
+    if (generation > W_CONN_GENERATION_MASK)
+        return; /* retired: generation 0 is nobody's */
+    w_stats_set(&shared->progress_ns, 0);
+    w_stats_set(&shared->messages_in, 0);
+    w_stats_set(&shared->bytes_in, 0);
+    w_stats_set(&shared->messages_out, 0);
+    w_stats_set(&shared->bytes_out, 0);
+    w_stats_set(&shared->bytes_put, 0);
+    w_stats_set_u32(&shared->sends, 0);
+    w_stats_set_u32(&shared->refusals, 0);
+    table_put_free(table, conn);
+}
+
+weir_conn *w_table_at(const struct w_conn_table *table, uint32_t slot)
+{
+    if (slot >= table->capacity)
+        return NULL;
+    /* Acquire: pairs with table_grow. */
+    weir_conn *chunk = __atomic_load_n(&table->chunks[slot / W_TABLE_CHUNK_CONNS], __ATOMIC_ACQUIRE);
+    return chunk == NULL ? NULL : &chunk[slot % W_TABLE_CHUNK_CONNS];
+}
+
+weir_conn *w_table_find(const struct w_conn_table *table, uint32_t slot, uint64_t generation)
+{
+    weir_conn *conn = w_table_at(table, slot);
+    return conn != NULL && conn->shared.generation == generation && conn->state != W_CONN_FREE ? conn : NULL;
+}
