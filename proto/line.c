@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define LINE_DEFAULT_MAX_BYTES (UINT32_C(64) << 10)
-#define LINE_END_MAX_BYTES     2u
 
 /* What settings[] hold. */
 #define LINE_SETTING_CRLF 0
@@ -31,9 +30,6 @@ static int line_cut_unended(const weir_codec *codec, const uint8_t *data, uint32
 
 static int line_cut(const weir_codec *codec, const uint8_t *data, uint32_t bytes, weir_cut *cut)
 {
-    uint32_t max_bytes = codec->message_max_bytes;
-    if (bytes > max_bytes + LINE_END_MAX_BYTES)
-        bytes = max_bytes + LINE_END_MAX_BYTES;
     uint32_t from = cut->scanned_bytes < bytes ? cut->scanned_bytes : bytes;
     const uint8_t *found = memchr(data + from, '\n', bytes - from);
     if (found == NULL)
@@ -42,7 +38,7 @@ static int line_cut(const weir_codec *codec, const uint8_t *data, uint32_t bytes
     cut->frame_bytes = payload_bytes + 1;
     if (payload_bytes > 0 && found[-1] == '\r')
         payload_bytes--;
-    if (payload_bytes > max_bytes)
+    if (payload_bytes > codec->message_max_bytes)
         return -EMSGSIZE;
     cut->payload_offset = 0;
     cut->payload_bytes = payload_bytes;
@@ -58,7 +54,7 @@ static int line_seal(const weir_codec *codec, const uint8_t *payload, uint32_t b
         return -EBADMSG;
     if (bytes > 0 && payload[bytes - 1] == '\r' && !crlf)
         return -EBADMSG;
-    memcpy(seal->trailer, crlf ? "\r\n" : "\n", LINE_END_MAX_BYTES);
+    memcpy(seal->trailer, crlf ? "\r\n" : "\n", 2);
     seal->head_bytes = 0;
     seal->trailer_bytes = crlf ? 2 : 1;
     return 0;

@@ -67,9 +67,9 @@ static const struct {
 const char *weir_strerror(int code)
 {
     for (size_t i = 0; i < W_COUNT(sentences); i++)
-        if (code <= 0 && sentences[i].code == -code)
+        if (code == -sentences[i].code)
             return sentences[i].sentence;
-    const char *description = code < 0 ? strerrordesc_np(-code) : NULL;
+    const char *description = code < 0 && code > -4096 ? strerrordesc_np(-code) : NULL;
     return description != NULL ? description : "not an error code of weir";
 }
 

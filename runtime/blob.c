@@ -11,6 +11,7 @@ static weir_blob *blob_create(struct w_core *core, const uint8_t *data, uint32_t
         return NULL;
     *blob = (weir_blob){.core = core, .data = data, .bytes = bytes};
     atomic_init(&blob->references, 1);
+    core->blobs++;
     return blob;
 }
 
@@ -85,4 +86,8 @@ void weir_blob_release(weir_blob **pointer)
         w_pool_give(&core->pool, blob->piece, blob->piece_bytes);
     }
     w_pool_give(&core->pool, blob, sizeof *blob);
+    core->blobs--;
+    /* Whoever waits for a buffer or for memory may go on. */
+    if (W_UNLIKELY(!core->in_turn))
+        core->engine->wake(core->io);
 }

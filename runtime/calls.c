@@ -80,25 +80,43 @@ static inline int calls_begin(weir_conn *conn, const void *data, uint32_t bytes,
 }
 
 /* After the channel took it (0) or had no memory. */
-static inline int calls_put(weir_conn *conn, int result, uint32_t sealed_bytes, uint64_t queued_before)
+static inline int calls_put(weir_conn *conn, int result, bool was_empty)
 {
     if (W_UNLIKELY(result != 0))
         return w_conn_refuse_for_memory(conn);
-    if (W_LIKELY(sealed_bytes > 0))
-        w_conn_queued(conn, conn->protocol->codec.boundaries, sealed_bytes, queued_before);
+    if (W_UNLIKELY(was_empty || !(conn->agenda & W_CONN_DO_WRITE)))
+        w_conn_wants_send(conn, was_empty);
     return 0;
+}
+
+/* The long way: refused, or something to do beside the copy. */
+static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const void *data, uint32_t bytes, const weir_seal *seal)
+{
+    int result = w_conn_may_send(conn, seal->head_bytes + bytes + seal->trailer_bytes);
+    if (result != 0)
+        return result;
+    bool was_empty = conn->writer.channel.queued_bytes == 0;
+    result = w_channel_put(conn->core, &conn->writer.channel, seal, data, bytes, conn->protocol->codec.boundaries);
+    return calls_put(conn, result, was_empty);
 }
 
 int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
 {
     weir_seal seal;
-    int result = calls_begin(conn, data, bytes, &seal, __func__);
+    w_core_require_thread(conn->core, __func__);
+    const weir_codec *codec = &conn->protocol->codec;
+    int result = codec->seal(codec, data, bytes, &seal);
     if (W_UNLIKELY(result != 0))
         return result;
-    uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
-    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
-    result = w_channel_put(conn->core, &conn->writer.channel, &seal, data, bytes, conn->protocol->codec.boundaries);
-    return calls_put(conn, result, sealed_bytes, queued_before);
+    conn->writer.reserved_bytes = 0;
+    /* Open, a send due in this turn anyway, and under the marks: nothing to do but the copy. */
+    const struct w_channel *channel = &conn->writer.channel;
+    if (W_LIKELY((conn->agenda & W_CONN_DO_WRITE) && conn->state == W_CONN_OPEN && channel->queued_bytes - 1 < conn->quick_bytes &&
+                 bytes < W_BLOB_WORTH_BYTES))
+        return W_LIKELY(w_channel_put(conn->core, &conn->writer.channel, &seal, data, bytes, codec->boundaries) == 0)
+                   ? 0
+                   : w_conn_refuse_for_memory(conn);
+    return calls_send_rest(conn, data, bytes, &seal);
 }
 
 int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes)
@@ -122,12 +140,12 @@ int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
     if (conn->state != W_CONN_OPEN)
         return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
     uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
-    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    bool was_empty = w_writer_queued_bytes(&conn->writer) == 0;
     if (sealed_bytes > W_WRITER_LANE_BYTES)
         return -EMSGSIZE;
     result = w_writer_put_control(conn->core, &conn->writer, &seal, data, bytes);
     if (result == 0)
-        w_conn_queued(conn, 1, sealed_bytes, queued_before);
+        w_conn_wants_send(conn, was_empty);
     return result;
 }
 
@@ -174,9 +192,9 @@ int weir_commit(weir_conn *conn, uint32_t bytes)
     memcpy(place, seal.head, seal.head_bytes);
     memcpy(place + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
     uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
-    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    bool was_empty = channel->queued_bytes == 0;
     w_channel_commit(channel, sealed_bytes, codec->boundaries);
-    return calls_put(conn, 0, sealed_bytes, queued_before);
+    return calls_put(conn, 0, was_empty);
 }
 
 /* --- without a copy --- */
@@ -197,16 +215,14 @@ int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t b
     int result = calls_begin(conn, blob->data + offset, bytes, &seal, __func__);
     if (result != 0)
         return result;
-    uint64_t queued_before = w_writer_queued_bytes(&conn->writer);
+    bool was_empty = conn->writer.channel.queued_bytes == 0;
     result = w_channel_put_blob(conn->core, &conn->writer.channel, &seal, blob, offset, bytes, conn->protocol->codec.boundaries);
-    return calls_put(conn, result, seal.head_bytes + bytes + seal.trailer_bytes, queued_before);
+    return calls_put(conn, result, was_empty);
 }
 
-int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to)
+static __attribute__((noinline)) int calls_forward_big(weir_conn *from, const weir_message *message, weir_conn *to)
 {
-    if (message->bytes < W_BLOB_WORTH_BYTES)
-        return weir_send(to, message->data, message->bytes);
-    w_core_require_thread(from->core, __func__);
+    w_core_require_thread(from->core, "weir_forward");
     /* Refused ones should not pay for a blob. */
     const weir_codec *codec = &to->protocol->codec;
     int result = w_conn_may_send(to, message->bytes + codec->head_max_bytes + codec->trailer_max_bytes);
@@ -220,41 +236,48 @@ int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to)
     return result;
 }
 
+int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to)
+{
+    if (message->bytes < W_BLOB_WORTH_BYTES)
+        return weir_send(to, message->data, message->bytes);
+    return calls_forward_big(from, message, to);
+}
+
 /* --- the flow and the end --- */
 
 void weir_pause(weir_conn *conn)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_enter(conn->core, __func__);
     w_conn_pause(conn);
 }
 
 void weir_resume(weir_conn *conn)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_enter(conn->core, __func__);
     w_conn_resume(conn);
 }
 
 void weir_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_enter(conn->core, __func__);
     w_conn_set_slow_peer(conn, policy);
 }
 
 void weir_end(weir_conn *conn)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_enter(conn->core, __func__);
     w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
 }
 
 void weir_abort(weir_conn *conn)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_enter(conn->core, __func__);
     w_conn_end(conn, WEIR_REASON_ABORTED, 0);
 }
 
 int weir_end_id(weir_shard *shard, weir_id id)
 {
-    w_core_require_thread(w_core_of(shard), __func__);
+    w_core_enter(w_core_of(shard), __func__);
     weir_conn *conn;
     int result = calls_find(shard, id, &conn);
     if (result == 0)

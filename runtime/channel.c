@@ -9,15 +9,6 @@
 #include <errno.h>
 #include <string.h>
 
-/* used_bytes of data from the front; end_count offsets of 16 bits from the back; the first end_taken of them are gone. */
-struct w_channel_block {
-    struct w_channel_block *next;
-    uint32_t size_bytes; /* the whole piece */
-    uint32_t used_bytes;
-    uint32_t end_count, end_taken;
-    uint8_t data[];
-};
-
 struct reference {
     weir_blob *blob;
     uint32_t at;     /* goes out when head_position is this */
@@ -27,9 +18,10 @@ struct reference {
 };
 
 /* A ring in a piece of one block; the newest is not always at the end of the array. */
-#define REFERENCES_MAX 168u
+#define REFERENCES_MAX 127u
 struct w_channel_references {
     uint32_t head, count;
+    uint64_t bytes; /* of all of them */
     struct reference entries[REFERENCES_MAX];
 };
 _Static_assert(sizeof(struct w_channel_references) <= W_CHANNEL_BLOCK_MIN, "references fit the smallest block");
@@ -38,29 +30,23 @@ _Static_assert(sizeof(struct w_channel_references) <= W_CHANNEL_BLOCK_MIN, "refe
 
 /* --- blocks --- */
 
-static inline uint16_t *block_ends(const struct w_channel_block *block)
+static inline uint16_t *block_ends_top(const struct w_channel_block *block)
 {
     return (uint16_t *)(void *)((uint8_t *)(uintptr_t)block + block->size_bytes);
 }
 
-/* Bytes that still fit beside the ends and one end more. */
-static inline uint32_t block_free_bytes(const struct w_channel_block *block)
+static inline uint32_t block_end_count(const struct w_channel_block *block)
 {
-    uint32_t taken = BLOCK_HEADER_BYTES + block->used_bytes + ((block->end_count + 1) * (uint32_t)sizeof(uint16_t));
-    return block->size_bytes > taken ? block->size_bytes - taken : 0;
-}
-
-static inline void block_note_end(struct w_channel_block *block)
-{
-    block_ends(block)[-1 - (int32_t)block->end_count] = (uint16_t)block->used_bytes;
-    block->end_count++;
+    return (uint32_t)(block_ends_top(block) - block->ends);
 }
 
 static struct w_channel_block *block_create(struct w_core *core, uint32_t size_bytes)
 {
     struct w_channel_block *block = w_pool_take(&core->pool, size_bytes);
     if (block != NULL)
-        *block = (struct w_channel_block){.size_bytes = size_bytes};
+        *block = (struct w_channel_block){.size_bytes = size_bytes,
+                                          .free_bytes = size_bytes - BLOCK_HEADER_BYTES - (uint32_t)sizeof(uint16_t),
+                                          .ends = (uint16_t *)(void *)((uint8_t *)block + size_bytes)};
     return block;
 }
 
@@ -102,19 +88,14 @@ static void channel_append(struct w_channel *channel, struct w_channel_block *bl
 
 /* --- putting --- */
 
-static inline uint8_t *channel_copy(uint8_t *to, const void *from, uint32_t bytes)
-{
-    memcpy(to, from, bytes);
-    return to + bytes;
-}
-
 /* Copies into the blocks from `block` on, which have room. Answers the block that holds the last byte. */
 static struct w_channel_block *channel_spread(struct w_channel_block *block, const uint8_t *data, uint32_t bytes)
 {
     while (bytes > 0) {
-        uint32_t piece = w_base_min_u32(bytes, block_free_bytes(block));
+        uint32_t piece = w_base_min_u32(bytes, block->free_bytes);
         memcpy(block->data + block->used_bytes, data, piece);
         block->used_bytes += piece;
+        block->free_bytes -= piece;
         data += piece;
         bytes -= piece;
         if (bytes > 0)
@@ -127,7 +108,7 @@ static struct w_channel_block *channel_spread(struct w_channel_block *block, con
 static int channel_make_room(struct w_core *core, struct w_channel *channel, uint32_t bytes)
 {
     struct w_channel_block *tail = channel->last, *first = NULL, **link = &first;
-    uint32_t room = tail == NULL ? 0 : block_free_bytes(tail);
+    uint32_t room = tail == NULL ? 0 : tail->free_bytes;
     while (room < bytes) {
         struct w_channel_block *block = block_create(core, channel_next_block_bytes(tail, bytes - room));
         if (block == NULL) {
@@ -136,7 +117,7 @@ static int channel_make_room(struct w_core *core, struct w_channel *channel, uin
         }
         *link = block;
         link = &block->next;
-        room += block_free_bytes(block);
+        room += block->free_bytes;
         tail = block;
     }
     if (first != NULL)
@@ -144,19 +125,19 @@ static int channel_make_room(struct w_core *core, struct w_channel *channel, uin
     return 0;
 }
 
-static void channel_count(struct w_channel *channel, uint32_t inline_bytes, uint32_t all_bytes, bool boundary)
+static void channel_count(struct w_channel *channel, uint32_t bytes, bool boundary)
 {
-    channel->tail_position += inline_bytes;
-    channel->queued_bytes += all_bytes;
+    channel->queued_bytes += bytes;
     channel->queued_messages += boundary;
 }
 
-/* The long way: a message that the last block has no room for. */
-static int channel_put_spread(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes,
-                              bool boundary)
+int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes,
+                         bool boundary)
 {
     uint32_t total = seal->head_bytes + bytes + seal->trailer_bytes;
     struct w_channel_block *block = channel->last;
+    if (total == 0)
+        return 0;
     if (channel_make_room(core, channel, total) != 0)
         return -ENOMEM;
     if (block == NULL)
@@ -165,27 +146,8 @@ static int channel_put_spread(struct w_core *core, struct w_channel *channel, co
     block = channel_spread(block, payload, bytes);
     block = channel_spread(block, seal->trailer, seal->trailer_bytes);
     if (boundary)
-        block_note_end(block);
-    channel_count(channel, total, total, boundary);
-    return 0;
-}
-
-int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes, bool boundary)
-{
-    uint32_t total = seal->head_bytes + bytes + seal->trailer_bytes;
-    struct w_channel_block *block = channel->last;
-    if (W_UNLIKELY(total == 0))
-        return 0;
-    if (W_UNLIKELY(block == NULL || block_free_bytes(block) < total))
-        return channel_put_spread(core, channel, seal, payload, bytes, boundary);
-    uint8_t *to = channel_copy(block->data + block->used_bytes, seal->head, seal->head_bytes);
-    to = channel_copy(to, payload, bytes);
-    if (seal->trailer_bytes != 0)
-        channel_copy(to, seal->trailer, seal->trailer_bytes);
-    block->used_bytes += total;
-    if (boundary)
-        block_note_end(block);
-    channel_count(channel, total, total, boundary);
+        w_channel_note_end(block);
+    channel_count(channel, total, boundary);
     return 0;
 }
 
@@ -198,6 +160,7 @@ static struct reference *channel_new_reference(struct w_core *core, struct w_cha
         if (references == NULL)
             return NULL;
         references->head = references->count = 0;
+        references->bytes = 0;
         channel->references = references;
     }
     if (references->count == REFERENCES_MAX)
@@ -219,25 +182,28 @@ int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const wei
         w_channel_unreserve(core, channel);
         return copied;
     }
+    /* Where the inline bytes end. */
+    uint32_t at = channel->head_position + channel->queued_bytes - (uint32_t)channel->references->bytes;
+    channel->references->bytes += bytes;
     if (block == NULL)
         block = channel->first;
     if (seal->head_bytes != 0)
         block = channel_spread(block, seal->head, seal->head_bytes);
-    *reference = (struct reference){.blob = weir_blob_hold(blob), .at = channel->tail_position + seal->head_bytes, .offset = offset, .bytes = bytes,
+    *reference = (struct reference){.blob = weir_blob_hold(blob), .at = at + seal->head_bytes, .offset = offset, .bytes = bytes,
                                     .boundary = boundary && seal->trailer_bytes == 0};
     if (seal->trailer_bytes != 0) {
         block = channel_spread(block, seal->trailer, seal->trailer_bytes);
         if (boundary)
-            block_note_end(block);
+            w_channel_note_end(block);
     }
-    channel_count(channel, round_bytes, round_bytes + bytes, boundary);
+    channel_count(channel, round_bytes + bytes, boundary);
     return 0;
 }
 
 uint8_t *w_channel_reserve(struct w_core *core, struct w_channel *channel, uint32_t bytes)
 {
     struct w_channel_block *block = channel->last;
-    if (block == NULL || block_free_bytes(block) < bytes) {
+    if (block == NULL || block->free_bytes < bytes) {
         block = block_create(core, channel_next_block_bytes(channel->last, bytes));
         if (block == NULL)
             return NULL;
@@ -252,9 +218,10 @@ void w_channel_commit(struct w_channel *channel, uint32_t bytes, bool boundary)
     if (bytes == 0)
         return;
     block->used_bytes += bytes;
+    block->free_bytes -= bytes;
     if (boundary)
-        block_note_end(block);
-    channel_count(channel, bytes, bytes, boundary);
+        w_channel_note_end(block);
+    channel_count(channel, bytes, boundary);
 }
 
 void w_channel_unreserve(struct w_core *core, struct w_channel *channel)
@@ -313,6 +280,7 @@ static uint32_t channel_take_reference(struct w_core *core, struct w_channel *ch
     uint32_t piece = w_base_min_u32(bytes, reference->bytes);
     reference->offset += piece;
     reference->bytes -= piece;
+    channel->references->bytes -= piece;
     if (reference->bytes > 0)
         return piece;
     *messages += reference->boundary;
@@ -333,8 +301,8 @@ static uint32_t channel_take_inline(struct w_core *core, struct w_channel *chann
     channel->begin_bytes += piece;
     channel->head_position += piece;
     if (channel->begin_bytes == block->used_bytes) {
-        *messages += block->end_count - block->end_taken;
-        block->end_taken = block->end_count;
+        *messages += block_end_count(block) - block->end_taken;
+        block->end_taken = block_end_count(block);
         if (block->next != NULL) {
             channel->first = block->next;
             channel->begin_bytes = 0;
@@ -342,8 +310,8 @@ static uint32_t channel_take_inline(struct w_core *core, struct w_channel *chann
         }
         return piece;
     }
-    const uint16_t *ends = block_ends(block);
-    while (block->end_taken < block->end_count && ends[-1 - (int32_t)block->end_taken] <= channel->begin_bytes) {
+    const uint16_t *first_end = block_ends_top(block) - 1;
+    while (block->end_taken < block_end_count(block) && *(first_end - block->end_taken) <= channel->begin_bytes) {
         block->end_taken++;
         *messages += 1;
     }
@@ -381,7 +349,6 @@ void w_channel_drop(struct w_core *core, struct w_channel *channel)
     channel->first = channel->last = NULL;
     channel->references = NULL;
     channel->begin_bytes = 0;
-    channel->head_position = channel->tail_position;
     channel->queued_messages = 0;
     channel->queued_bytes = 0;
 }

@@ -32,11 +32,11 @@ static void conn_list(weir_conn *conn, enum w_core_list_name name)
     if (conn_is_listed(conn, name))
         return;
     conn->listed |= (uint8_t)(1U << name);
-    conn->next[name] = NULL;
+    conn->next[name] = 0;
     if (list->first == NULL)
         list->first = conn;
     else
-        list->last->next[name] = conn;
+        list->last->next[name] = conn->slot + 1;
     list->last = conn;
 }
 
@@ -45,7 +45,7 @@ weir_conn *w_conn_unlist(struct w_core *core, enum w_core_list_name name)
     weir_conn *conn = core->lists[name].first;
     if (conn == NULL)
         return NULL;
-    core->lists[name].first = conn->next[name];
+    core->lists[name].first = conn->next[name] == 0 ? NULL : core->conn_at(core, conn->next[name] - 1);
     conn->listed &= (uint8_t)~(1U << name);
     return conn;
 }
@@ -80,13 +80,13 @@ static uint64_t conn_deadline(const weir_conn *conn, weir_reason *reason)
     uint64_t due = UINT64_MAX;
     *reason = WEIR_REASON_NONE;
     if (conn->state == W_CONN_DRAINING)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
+        conn_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
     if (conn->state != W_CONN_OPEN)
         return due;
-    if (!conn->greeted)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_first_ns(protocol)), WEIR_REASON_FIRST_LATE);
+    if (!conn->greeted && !w_conn_stopped(conn))
+        conn_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_first_ns(protocol)), WEIR_REASON_FIRST_LATE);
     if (conn->partial)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->since_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
+        conn_earlier(&due, reason, w_base_add_saturated(conn->partial_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
     conn_earlier(&due, reason, w_base_add_saturated(conn->activity_ns, w_limits_idle_ns(protocol)), WEIR_REASON_IDLE);
     uint64_t stalled_ns = conn_slow_peer(conn)->stalled_ns_max;
     if (stalled_ns != 0 && w_writer_queued_bytes(&conn->writer) > 0)
@@ -125,10 +125,16 @@ void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)
 
 /* --- the beginning --- */
 
+static uint32_t conn_quick_bytes(const weir_protocol *protocol)
+{
+    uint32_t largest = W_BLOB_WORTH_BYTES + WEIR_HEAD_MAX_BYTES + WEIR_TRAILER_MAX_BYTES, hard_limit_bytes = w_limits_hard(protocol);
+    return hard_limit_bytes <= largest ? 0 : w_base_min_u32(w_limits_high_water(protocol), hard_limit_bytes - largest) - 1;
+}
+
 void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *protocol, void *user, uint32_t origin)
 {
     /* Lists of the core may still hold the slot, and blobs of an earlier tenant may still be charged to it. */
-    weir_conn *next[W_CORE_LISTS];
+    uint32_t next[W_CORE_LISTS];
     uint8_t listed = conn->listed;
     memcpy(next, conn->next, sizeof next);
     uint32_t slot = conn->slot, pinned = conn->reader.pinned;
@@ -144,6 +150,7 @@ void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *prot
     conn->watch_ns = UINT64_MAX;
     conn->activity_ns = core->io->now_ns;
     conn->reader.pinned = pinned;
+    conn->quick_bytes = conn_quick_bytes(protocol);
     conn->listed = listed;
     memcpy(conn->next, next, sizeof next);
 }
@@ -152,7 +159,7 @@ void w_conn_connected(weir_conn *conn, int handle)
 {
     conn->handle = handle;
     conn->state = W_CONN_OPENING;
-    conn->activity_ns = conn->since_ns = conn->core->io->now_ns;
+    conn->activity_ns = conn->state_ns = conn->core->io->now_ns;
     w_conn_schedule(conn, W_CONN_DO_OPEN);
 }
 
@@ -160,7 +167,7 @@ static void conn_receive(weir_conn *conn)
 {
     if (conn->receiving || conn->peer_ended || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING)
         return;
-    conn->receiving = true;
+    conn->receiving = conn->fresh = true;
     conn->core->engine->receive(conn->core->io, conn->handle, conn_token(conn, W_CONN_RECEIVE));
 }
 
@@ -193,8 +200,6 @@ static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_messa
         conn->later = true;
         return W_READER_AGAIN;
     }
-    w_stats_add(&conn->shared.messages_in, 1);
-    w_stats_add(&conn->core->stats.messages_in, 1);
     if (W_UNLIKELY(answer < 0))
         w_conn_drain(conn, WEIR_REASON_HANDLER, answer);
     return W_LIKELY(conn->state == W_CONN_OPEN && !w_conn_stopped(conn)) ? W_READER_NEXT : W_READER_STOP;
@@ -208,9 +213,11 @@ static void conn_stop_receiving(weir_conn *conn)
     conn->core->engine->cancel(conn->core->io, conn_token(conn, W_CONN_RECEIVE));
 }
 
-/* After a delivery: the time limit of the message begun, and whether to go on receiving. messages_before: delivered before it. */
-static void conn_delivered(weir_conn *conn, int result, uint64_t messages_before)
+/* After a delivery: the time limit of the message begun, and whether to go on receiving. */
+static void conn_delivered(weir_conn *conn, int result, uint32_t messages)
 {
+    w_stats_add(&conn->shared.messages_in, messages);
+    w_stats_add(&conn->core->stats.messages_in, messages);
     if (conn->state != W_CONN_OPEN)
         return;
     if (result < 0) {
@@ -221,12 +228,11 @@ static void conn_delivered(weir_conn *conn, int result, uint64_t messages_before
             w_conn_drain(conn, reason, result);
         return;
     }
-    bool moved = conn->shared.messages_in != messages_before;
-    conn->greeted |= moved;
+    bool moved = messages > 0;
+    conn->greeted |= moved || conn->later; /* a message that was not taken came too */
     bool partial = conn->reader.stash != NULL && !w_conn_stopped(conn);
     if (partial && (moved || !conn->partial)) {
-        if (conn->greeted)
-            conn->since_ns = conn->core->io->now_ns;
+        conn->partial_ns = conn->core->io->now_ns;
         conn->partial = true;
         conn_watch(conn);
     }
@@ -240,8 +246,8 @@ static void conn_peer_ended(weir_conn *conn)
 {
     if (conn->state == W_CONN_DRAINING)
         w_conn_schedule(conn, W_CONN_DO_STEP);
-    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
-        return;
+    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn) || w_reader_waiting(&conn->reader, &conn->protocol->codec))
+        return; /* conn_deliver comes back to it */
     w_conn_drain(conn, conn->reader.stash != NULL ? WEIR_REASON_TRUNCATED : WEIR_REASON_PEER, 0);
 }
 
@@ -256,11 +262,12 @@ static void conn_took_in(weir_conn *conn, const struct w_io_completion *completi
         core->engine->buffer_release(core->io, completion->buffer);
         return;
     }
-    uint64_t messages_before = conn->shared.messages_in;
+    uint32_t messages = 0;
     int result = w_conn_stopped(conn) || conn->reader.pending_last != NULL
                      ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
-                     : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer);
-    conn_delivered(conn, result, messages_before);
+                     : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer,
+                                     &messages);
+    conn_delivered(conn, result, messages);
 }
 
 /* A negative result of a receive or a send, told apart. */
@@ -271,14 +278,26 @@ static weir_reason conn_error_reason(int error)
                                                                              : WEIR_REASON_NETWORK;
 }
 
+/* The first bytes of a receive: is there a reset behind them that it would not be told of? Then it is started again. */
+static void conn_look_behind(weir_conn *conn)
+{
+    if (W_LIKELY(!conn->fresh))
+        return;
+    conn->fresh = false;
+    if (conn->receiving && conn->core->engine->hung_up(conn->core->io, conn->handle))
+        conn_stop_receiving(conn);
+}
+
 void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
 {
     int32_t result = completion->result;
     if (!(completion->flags & W_IO_MORE))
         conn->receiving = conn->cancelling = false;
-    if (result > 0)
+    if (result > 0) {
+        conn_look_behind(conn);
         conn_took_in(conn, completion);
-    else if (completion->flags & W_IO_BUFFER)
+    }
+    if (result <= 0 && completion->flags & W_IO_BUFFER)
         conn->core->engine->buffer_release(conn->core->io, completion->buffer);
     if (result == -ENOBUFS) {
         w_stats_add(&conn->core->stats.starvations, 1);
@@ -302,10 +321,13 @@ static void conn_deliver(weir_conn *conn)
 {
     if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
         return;
-    uint64_t messages_before = conn->shared.messages_in;
     conn->partial = false;
-    if (!w_reader_empty(&conn->reader))
-        conn_delivered(conn, w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink), messages_before);
+    conn_watch(conn);
+    if (!w_reader_empty(&conn->reader)) {
+        uint32_t messages = 0;
+        int result = w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink, &messages);
+        conn_delivered(conn, result, messages);
+    }
     if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
         return;
     if (conn->peer_ended)
@@ -324,6 +346,8 @@ void w_conn_pause(weir_conn *conn)
 void w_conn_resume(weir_conn *conn)
 {
     conn->paused = conn->later = false;
+    if (!conn->greeted) /* it could not say anything meanwhile */
+        conn->state_ns = conn->core->io->now_ns;
     if (conn->state == W_CONN_OPEN)
         w_conn_schedule(conn, W_CONN_DO_DELIVER);
 }
@@ -331,9 +355,24 @@ void w_conn_resume(weir_conn *conn)
 void w_conn_feed_starved(struct w_core *core)
 {
     weir_conn *conn;
-    for (uint32_t free = core->io->buffers_free; free > 0 && (conn = w_conn_unlist(core, W_CORE_STARVED)) != NULL; free--)
-        if (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING)
-            conn_receive(conn);
+    for (uint32_t armed = 0; armed < core->io->buffers_free && (conn = w_conn_unlist(core, W_CORE_STARVED)) != NULL;) {
+        if (w_conn_stopped(conn) && conn->state != W_CONN_DRAINING)
+            continue; /* its resume will arm it */
+        armed += !conn->receiving;
+        conn_receive(conn);
+    }
+}
+
+/* Memory counts as there again well below the budget: not for every piece that comes home is somebody called. */
+static bool conn_memory_is_there(const struct w_core *core)
+{
+    uint64_t budget = core->pool.budget_bytes;
+    return atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4;
+}
+
+bool w_conn_could_feed(const struct w_core *core)
+{
+    return core->lists[W_CORE_STARVED].first != NULL && core->io->buffers_free > 0;
 }
 
 /* --- outbound --- */
@@ -342,10 +381,10 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
 {
     if (W_UNLIKELY(conn->state != W_CONN_OPEN))
         return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
-    uint32_t queued_bytes = conn->writer.channel.queued_bytes, hard = w_limits_hard(conn->protocol);
-    if (W_LIKELY(queued_bytes < w_limits_high_water(conn->protocol) && sealed_bytes <= hard - w_base_min_u32(queued_bytes, hard)))
+    uint32_t queued_bytes = conn->writer.channel.queued_bytes, hard_limit_bytes = w_limits_hard(conn->protocol);
+    if (W_LIKELY(queued_bytes < w_limits_high_water(conn->protocol) && (uint64_t)queued_bytes + sealed_bytes <= hard_limit_bytes))
         return 0;
-    if (sealed_bytes > hard)
+    if (sealed_bytes > hard_limit_bytes)
         return -EMSGSIZE;
     conn->pressed = true;
     w_stats_add_u32(&conn->shared.refusals, 1);
@@ -368,27 +407,32 @@ int w_conn_refuse_for_memory(weir_conn *conn)
 
 void w_conn_water_thirsty(struct w_core *core)
 {
-    uint64_t budget = core->pool.budget_bytes;
     weir_conn *conn;
-    while (core->lists[W_CORE_THIRSTY].first != NULL &&
-           atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4 &&
-           (conn = w_conn_unlist(core, W_CORE_THIRSTY)) != NULL)
+    while (core->lists[W_CORE_THIRSTY].first != NULL && conn_memory_is_there(core) && (conn = w_conn_unlist(core, W_CORE_THIRSTY)) != NULL)
         w_conn_schedule(conn, W_CONN_DO_READY);
 }
 
-void w_conn_queued(weir_conn *conn, uint64_t messages, uint64_t bytes, uint64_t queued_before)
+void w_conn_wants_send(weir_conn *conn, bool was_empty)
 {
-    struct w_core *core = conn->core;
-    w_stats_add(&core->stats.messages_sent, messages);
-    w_stats_add(&core->stats.bytes_sent, bytes);
-    w_stats_add(&conn->shared.bytes_put, bytes);
-    if (queued_before == 0) {
-        w_stats_set(&conn->shared.progress_ns, core->io->now_ns);
+    w_core_between_turns(conn->core);
+    if (was_empty) {
+        w_stats_set(&conn->shared.progress_ns, conn->core->io->now_ns);
         if (conn_slow_peer(conn)->stalled_ns_max != 0)
             conn_watch(conn);
     }
-    if (!w_writer_sending(&conn->writer))
-        w_conn_schedule(conn, W_CONN_DO_WRITE);
+    w_conn_schedule(conn, W_CONN_DO_WRITE);
+}
+
+/* What sends have put in since the last time goes into the statistics: once a run, not once a message. */
+static void conn_count_put(weir_conn *conn)
+{
+    weir_stats *stats = &conn->core->stats;
+    uint32_t bytes = (uint32_t)w_writer_queued_bytes(&conn->writer), messages = (uint32_t)w_writer_queued_messages(&conn->writer);
+    w_stats_add(&stats->messages_sent, messages - conn->counted_messages);
+    w_stats_add(&stats->bytes_sent, bytes - conn->counted_bytes);
+    w_stats_add(&conn->shared.bytes_put, bytes - conn->counted_bytes);
+    conn->counted_bytes = bytes;
+    conn->counted_messages = messages;
 }
 
 static void conn_write(weir_conn *conn)
@@ -396,6 +440,7 @@ static void conn_write(weir_conn *conn)
     if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING ||
         w_writer_queued_bytes(&conn->writer) == 0)
         return;
+    conn_count_put(conn);
     w_stats_add_u32(&conn->shared.sends, 1);
     w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
 }
@@ -417,8 +462,11 @@ static void conn_ready(weir_conn *conn)
 void w_conn_sent(weir_conn *conn, int32_t result)
 {
     struct w_core *core = conn->core;
+    conn_count_put(conn);
     uint32_t messages = w_writer_done(core, &conn->writer, result);
     if (result > 0) {
+        conn->counted_bytes -= (uint32_t)result;
+        conn->counted_messages -= messages;
         conn->activity_ns = core->io->now_ns;
         w_stats_set(&conn->shared.progress_ns, core->io->now_ns);
         w_stats_add(&conn->shared.messages_out, messages);
@@ -449,7 +497,7 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
     conn->state = W_CONN_DRAINING;
     conn->reason = (uint8_t)reason;
     conn->error = error;
-    conn->since_ns = conn->core->io->now_ns;
+    conn->state_ns = conn->core->io->now_ns;
     conn_watch(conn);
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
@@ -528,6 +576,7 @@ static void conn_tell_closed(weir_conn *conn)
 {
     weir_stats *stats = &conn->core->stats;
     bool boundaries = conn->protocol->codec.boundaries;
+    conn_count_put(conn);
     weir_close_event event = {
         .reason = (weir_reason)conn->reason,
         .error = conn->error,
@@ -538,7 +587,7 @@ static void conn_tell_closed(weir_conn *conn)
     w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
     w_stats_add(&stats->closed[event.reason], 1);
     w_writer_drop(conn->core, &conn->writer);
-    if ((conn->opened || conn->dialed) && conn->protocol->on_close != NULL)
+    if ((conn->opened || conn->dialed || conn->adopted) && conn->protocol->on_close != NULL)
         conn->protocol->on_close(conn, &event);
 }
 

@@ -74,27 +74,31 @@ struct weir_conn {
     const weir_protocol *protocol;
     struct w_reader reader;
     struct w_writer writer;
+    uint32_t quick_bytes; /* while fewer are queued, a message below W_BLOB_WORTH_BYTES is within all limits */
+    uint32_t counted_bytes, counted_messages;    /* of what is queued, how much stands in the statistics already */
     uint64_t activity_ns; /* when bytes last moved, either way */
-    uint64_t since_ns;    /* OPEN: opened, until the first message; then the first byte of the message in the stash. DRAINING: its start */
+    uint64_t state_ns;    /* when it came into its state */
+    uint64_t partial_ns;  /* when the first byte of the message in the stash came */
     uint32_t slot;
     int32_t handle; /* the engine's; -1: none. FREE: the next free slot + 1 */
     uint8_t state;  /* enum w_conn_state */
     uint8_t reason; /* weir_reason: why it is draining or ending */
     uint8_t agenda; /* enum w_conn_agenda bits */
+    uint32_t next[W_CORE_LISTS]; /* the next one's slot + 1 in each of the core's lists; 0: none */
     uint8_t listed; /* bit l: it is in the core's list l. Survives the slot's reuse, as `next` does */
     bool receiving : 1;   /* a receive is in flight */
     bool cancelling : 1;  /* and it has been asked to end */
+    bool fresh : 1;       /* and it has brought nothing yet */
     bool connecting : 1;  /* the dialer has a connect or a look-up in flight for it */
     bool paused : 1;      /* weir_pause */
     bool later : 1;       /* on_message answered WEIR_LATER */
     bool pressed : 1;     /* a send was refused: on_ready is owed */
     bool greeted : 1;     /* the first message has come */
-    bool partial : 1;     /* a message is being put together: since_ns is its start */
+    bool partial : 1;     /* a message is being put together: partial_ns counts */
     bool peer_ended : 1;  /* the receive brought the peer's end */
     bool half_closed : 1; /* our side has been shut down */
     bool opened : 1;      /* on_open was called, so on_close will be */
     bool dialed : 1, adopted : 1; /* where it came from; neither: accepted */
-    weir_conn *next[W_CORE_LISTS];
     void *user;
     struct w_wheel_entry timer;
     uint64_t watch_ns; /* when `timer` goes off; UINT64_MAX: not set */
@@ -147,13 +151,15 @@ void w_conn_abandon(weir_conn *conn, weir_reason reason, int error);
 int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes);
 /* A send found no memory: -EAGAIN, and on_ready once there is some. */
 int w_conn_refuse_for_memory(weir_conn *conn);
-/* Something has been put into the channel. */
-void w_conn_queued(weir_conn *conn, uint64_t messages, uint64_t bytes, uint64_t queued_before);
+/* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */
+void w_conn_wants_send(weir_conn *conn, bool was_empty);
 
 void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
-/* Waits for a buffer are over (pops the core's list). */
+/* Those that waited for a buffer, or for memory, go on as far as there is some. */
 void w_conn_feed_starved(struct w_core *core);
 void w_conn_water_thirsty(struct w_core *core);
+/* True when one that waits could go on. */
+bool w_conn_could_feed(const struct w_core *core);
 
 /* What it holds of the shard's memory, roughly: for choosing whom to end when it is spent. */
 uint64_t w_conn_weight(const weir_conn *conn);

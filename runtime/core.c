@@ -3,6 +3,7 @@
 #include "runtime/core.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 /* Its address names the thread. */
 _Thread_local char w_core_thread_mark;
@@ -14,7 +15,10 @@ const void *w_core_self(void)
 
 void w_core_wrong_thread(const struct w_core *core, const char *function)
 {
-    w_base_misuse(function, "shard %u belongs to thread %p, the call came from thread %p", core->index, core->owner, w_core_self());
+    if (core->owner == NULL)
+        w_base_misuse(function, "shard %u has not been turned yet: this call is for its own thread, in on_start at the earliest", core->index);
+    w_base_misuse(function, "shard %u belongs to thread %d, the call came from thread %d", core->index, __atomic_load_n(&core->owner_thread, __ATOMIC_RELAXED),
+                  (int)gettid());
 }
 
 void w_core_log(const struct w_core *core, weir_log_level level, const char *format, ...)

@@ -42,7 +42,8 @@ struct w_core {
     struct w_io *io;
     const struct w_io_engine *engine;
     struct w_conn_table *conns;
-    const void *owner; /* w_core_self() of the thread that turns this shard; NULL until the first turn */
+    const void *owner;   /* w_core_self() of the thread that turns this shard; NULL until the first turn */
+    int owner_thread;    /* the same as gettid() calls it, for people */
     struct w_core_list lists[W_CORE_LISTS];
     struct w_core_origin origin;
     struct w_pool pool;
@@ -52,10 +53,12 @@ struct w_core {
     const weir_config *config; /* complete: no zeros that mean a default */
     weir_runtime *runtime;
     uint32_t index;
+    uint32_t blobs; /* that exist */
     uint32_t pinned_limit; /* receive buffers that one connection may pin */
     bool in_turn;
     bool stopping; /* no new connections */
-    /* Told when a connection's slot has become free; set by the shard. */
+    weir_conn *(*conn_at)(struct w_core *core, uint32_t slot);
+    /* Told when a connection is over, to free its slot. Both are the shard's: it has the table. */
     void (*conn_freed)(struct w_core *core, weir_conn *conn);
     struct w_wheel wheel;
 };
@@ -79,8 +82,26 @@ void w_core_wrong_thread(const struct w_core *core, const char *function);
 extern _Thread_local char w_core_thread_mark;
 static inline void w_core_require_thread(const struct w_core *core, const char *function)
 {
-    if (W_UNLIKELY(core->owner != &w_core_thread_mark))
+    /* Relaxed: only the owner itself can find its own mark here. */
+    if (W_UNLIKELY(__atomic_load_n(&core->owner, __ATOMIC_RELAXED) != &w_core_thread_mark))
         w_core_wrong_thread(core, function);
+}
+
+/* Between turns the engine's time is as old as the last turn: a call that counts from now, or has something for the next turn, begins with this. */
+static inline void w_core_between_turns(struct w_core *core)
+{
+    if (W_LIKELY(core->in_turn))
+        return;
+    core->io->now_ns = core->engine->clock(core->io);
+    w_wheel_advance(&core->wheel, core->io->now_ns);
+    core->engine->wake(core->io);
+}
+
+/* The beginning of such a call: on the shard's thread, and the time is now. */
+static inline void w_core_enter(struct w_core *core, const char *function)
+{
+    w_core_require_thread(core, function);
+    w_core_between_turns(core);
 }
 
 void w_core_log(const struct w_core *core, weir_log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -25,8 +25,13 @@ int w_dialer_table_init(struct w_dialer_table *table, struct w_core *core, uint3
     return 0;
 }
 
+static void dialer_destroy(struct w_dialer_table *table, struct w_dialer *dialer);
+
 void w_dialer_table_finish(struct w_dialer_table *table)
 {
+    for (uint32_t i = 0; i < table->capacity && table->count > 0; i++)
+        if (table->places[i].dialer != NULL)
+            dialer_destroy(table, table->places[i].dialer);
     if (table->places != NULL)
         w_pool_release_fixed(&table->core->pool, table->places, table->capacity * sizeof *table->places);
     *table = (struct w_dialer_table){0};

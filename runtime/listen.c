@@ -143,6 +143,7 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
     }
     listener->protocol = protocol;
     listener->user = options->user;
+    listener->backlog = options->socket.backlog != 0 ? options->socket.backlog : W_LISTENER_BACKLOG;
     atomic_store_explicit(&listener->shards_left, runtime->config.shards, memory_order_relaxed);
     if (name != NULL)
         *name = listen_name(listener, index);

@@ -23,6 +23,13 @@ static uint64_t listener_token(const struct w_listener_part *part)
     return w_conn_token(W_CONN_TOKEN_LISTENER, W_CONN_ACCEPT, part->index, 1);
 }
 
+/* An accept of many takes the whole backlog at once. So that it never takes more than there are slots, it is for when there are plenty. */
+static bool listener_may_take_many(const struct w_listener_part *part)
+{
+    const struct w_conn_table *table = part->core->conns;
+    return table->capacity - table->count > part->listener->backlog;
+}
+
 static void listener_accept(struct w_listener_part *part)
 {
     struct w_core *core = part->core;
@@ -30,7 +37,8 @@ static void listener_accept(struct w_listener_part *part)
     if (part->in_flight)
         return;
     part->in_flight = true;
-    core->engine->accept(core->io, listener_handle(part), listener_token(part));
+    part->many = listener_may_take_many(part);
+    (part->many ? core->engine->accept : core->engine->accept_one)(core->io, listener_handle(part), listener_token(part));
 }
 
 /* Stops accepting for now. due_ns: when to try again by itself; UINT64_MAX: when a slot is free. */
@@ -45,11 +53,18 @@ static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
         w_wheel_set(&core->wheel, &part->timer, W_CORE_TIMER_LISTENER, due_ns);
 }
 
+/* Once for each handle: another part of the program may own the number afterwards. */
+static void listener_close(struct w_listener *listener, const struct w_io_engine *engine, uint32_t index)
+{
+    if (listener->handles[index] >= 0)
+        engine->discard(engine->world, listener->handles[index]);
+    listener->handles[index] = -1;
+}
+
 void w_listener_discard(struct w_listener *listener, const struct w_io_engine *engine, uint32_t shard_count)
 {
     for (uint32_t i = 0; i < (listener->one_handle ? 1 : shard_count); i++)
-        if (listener->handles[i] >= 0)
-            engine->discard(engine->world, listener->handles[i]);
+        listener_close(listener, engine, i);
     if (listener->remove_address)
         engine->remove_address(engine->world, &listener->address);
 }
@@ -60,24 +75,43 @@ static void listener_left(struct w_listener_part *part)
     struct w_core *core = part->core;
     struct w_listener *listener = part->listener;
     if (!listener->one_handle)
-        core->engine->discard(core->engine->world, listener->handles[core->index]);
+        listener_close(listener, core->engine, core->index);
     part->state = W_LISTENER_LEFT;
+    part->left_generation = atomic_load_explicit(&listener->generation, memory_order_relaxed);
     /* Acquire and release: the last one out sees that all others have done with the listener. */
     if (atomic_fetch_sub_explicit(&listener->shards_left, 1, memory_order_acq_rel) != 1)
         return;
     if (listener->one_handle)
-        core->engine->discard(core->engine->world, listener->handles[0]);
+        listener_close(listener, core->engine, 0);
     if (listener->remove_address)
         core->engine->remove_address(core->engine->world, &listener->address);
     atomic_fetch_add_explicit(&listener->generation, 1, memory_order_relaxed);
     atomic_store_explicit(&listener->state, W_LISTENER_FREE, memory_order_release);
 }
 
+static bool listener_is_begun(const struct w_listener_part *part)
+{
+    return part->state == W_LISTENER_ACCEPTING || part->state == W_LISTENER_WAITING;
+}
+
+/* A listener that lives, or is being stopped, and that this shard has never begun: it is waited for all the same. */
+static bool listener_is_to_leave(const struct w_listener_part *part)
+{
+    const struct w_listener *listener = part->listener;
+    uint32_t state = atomic_load_explicit(&listener->state, memory_order_acquire);
+    bool left = part->state == W_LISTENER_LEFT &&
+                (part->in_flight || part->left_generation == atomic_load_explicit(&listener->generation, memory_order_relaxed));
+    return (state == W_LISTENER_LISTENING || state == W_LISTENER_STOPPING) && !left;
+}
+
 void w_listener_leave(struct w_listener_part *part)
 {
     struct w_core *core = part->core;
-    if (part->state == W_LISTENER_AWAY || part->state == W_LISTENER_LEFT)
+    if (!listener_is_begun(part)) {
+        if (listener_is_to_leave(part))
+            listener_left(part);
         return;
+    }
     w_wheel_clear(&core->wheel, &part->timer);
     part->state = W_LISTENER_LEFT;
     if (part->in_flight)
@@ -90,16 +124,11 @@ void w_listener_follow(struct w_listener_part *part)
 {
     /* Acquire: pairs with the release that published the state. */
     uint32_t state = atomic_load_explicit(&part->listener->state, memory_order_acquire);
-    bool begun = part->state == W_LISTENER_ACCEPTING || part->state == W_LISTENER_WAITING;
-    if (state == W_LISTENER_LISTENING && !begun && !part->in_flight) {
+    if (state == W_LISTENER_LISTENING && !listener_is_begun(part) && !part->in_flight) {
         part->backoff_ns = BACKOFF_MIN_NS;
         listener_accept(part);
-    } else if (state == W_LISTENER_STOPPING && begun) {
+    } else if (state == W_LISTENER_STOPPING) {
         w_listener_leave(part);
-    } else if (state == W_LISTENER_STOPPING && part->state == W_LISTENER_AWAY) {
-        listener_left(part); /* stopped before this shard ever looked */
-    } else if (state == W_LISTENER_FREE && part->state == W_LISTENER_LEFT) {
-        part->state = W_LISTENER_AWAY;
     }
 }
 
@@ -148,13 +177,16 @@ void w_listener_accepted(struct w_listener_part *part, const struct w_io_complet
         listener_wait(part, UINT64_MAX);
     } else if (part->state == W_LISTENER_ACCEPTING && !part->in_flight) {
         listener_failed(part, completion->result < 0 ? completion->result : 0);
+    } else if (part->state == W_LISTENER_ACCEPTING && part->many && !listener_may_take_many(part)) {
+        part->many = false; /* cancelled once; the next one takes them one by one */
+        part->core->engine->cancel(part->core->io, listener_token(part));
     }
 }
 
 void w_listener_retry(struct w_listener_part *part)
 {
     struct w_conn_table *table = part->core->conns;
-    if (part->state != W_LISTENER_WAITING || table->count >= table->capacity)
+    if (part->state != W_LISTENER_WAITING || part->core->stopping || table->count >= table->capacity)
         return;
     w_wheel_clear(&part->core->wheel, &part->timer);
     listener_accept(part);

@@ -10,6 +10,9 @@
 
 #include "runtime/core.h"
 
+/* listen(2)'s, by default; net.core.somaxconn cuts it. */
+#define W_LISTENER_BACKLOG 4096u
+
 enum w_listener_state { W_LISTENER_FREE, W_LISTENER_OPENING, W_LISTENER_LISTENING, W_LISTENER_STOPPING };
 
 struct w_listener {
@@ -21,6 +24,7 @@ struct w_listener {
     struct w_io_address address; /* as it really is */
     bool remove_address;         /* it left a file behind that is ours to remove */
     bool one_handle;             /* all shards accept from handles[0] */
+    uint32_t backlog;            /* so many may be waiting to be accepted */
     int *handles;                /* one for each shard */
 };
 
@@ -33,8 +37,10 @@ struct w_listener_part {
     struct w_wheel_entry timer; /* WAITING for descriptors: when to try again */
     uint64_t backoff_ns;
     uint32_t index;
+    uint32_t left_generation; /* LEFT: which of the listener's generations it has left */
     uint8_t state;
     bool in_flight; /* an accept is */
+    bool many;      /* and it is one that brings any number of connections */
 };
 
 /* Looks what its listener has become: begins, or leaves. */

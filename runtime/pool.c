@@ -104,9 +104,11 @@ static void pool_release(struct w_pool *pool, void *memory, size_t bytes)
 /* The biggest first: the fewest pieces go. */
 static void pool_shrink(struct w_pool *pool, uint64_t kept_bytes_max)
 {
-    for (uint32_t class = W_POOL_CLASSES; class -- > 0;)
+    for (uint32_t above = W_POOL_CLASSES; above > 0; above--) {
+        uint32_t class = above - 1;
         while (pool->kept_bytes > kept_bytes_max && pool->kept[class] != NULL)
             pool_release(pool, pool_pop(pool, class), pool_class_bytes(class));
+    }
 }
 
 static __attribute__((noinline)) void *pool_take_new(struct w_pool *pool, uint32_t class)

@@ -11,7 +11,7 @@
 #include "runtime/base.h"
 
 #define W_POOL_SMALLEST_BYTES 64u
-#define W_POOL_CLASSES 25 /* 64 B ... 1 GiB */
+#define W_POOL_CLASSES        25 /* 64 B ... 1 GiB */
 
 struct w_pool_piece; /* a kept piece: the link lies in its own memory */
 

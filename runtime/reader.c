@@ -39,6 +39,7 @@ struct delivery {
     struct w_reader *reader;
     const weir_codec *codec;
     w_reader_sink sink;
+    uint32_t messages; /* the sink has taken */
 };
 
 /* --- memory of messages being put together --- */
@@ -84,6 +85,8 @@ static int stash_grow(struct w_core *core, struct w_reader *reader, uint32_t mor
     uint64_t wanted = (uint64_t)STASH_HEADER_BYTES + have + more;
     if (old != NULL && wanted <= old->piece_bytes)
         return 0;
+    if (wanted > WEIR_MESSAGE_MAX_BYTES) /* the pool's largest piece */
+        return -ENOMEM;
     uint32_t piece_bytes = (uint32_t)w_pool_round(wanted < STASH_SMALLEST_BYTES ? STASH_SMALLEST_BYTES : (size_t)wanted);
     struct w_reader_stash *stash = reader_take_piece(core, reader, piece_bytes);
     if (stash == NULL)
@@ -195,6 +198,7 @@ static int reader_deliver_stash(struct delivery *d, const weir_cut *cut)
         .reader = d->reader, .begin = stash->data, .end = stash->data + stash->bytes, .in_stash = true};
     enum w_reader_verdict verdict = d->sink(d->reader, &message);
     d->core->origin.reader = NULL;
+    d->messages += verdict != W_READER_AGAIN;
     if (stash->blob != NULL) {
         int result = stash_after_hold(d, stash, verdict == W_READER_AGAIN);
         return result != 0 ? result : verdict != W_READER_NEXT;
@@ -246,10 +250,10 @@ static int reader_deliver(struct delivery *d, const uint8_t *data, uint32_t byte
         cut.scanned_bytes = 0;
         result = d->codec->cut(d->codec, data + *used, bytes - *used, &cut);
         if (W_UNLIKELY(result != WEIR_CUT_MESSAGE)) {
+            if (result == WEIR_CUT_MORE)
+                result = stash_append(d->core, d->reader, data + *used, bytes - *used);
             if (result < 0)
-                return result;
-            if (stash_append(d->core, d->reader, data + *used, bytes - *used) != 0)
-                return -ENOMEM;
+                break;
             d->reader->stash->scanned_bytes = cut.scanned_bytes;
             d->reader->stash->missing_bytes = cut.missing_bytes;
             *used = bytes;
@@ -262,6 +266,7 @@ static int reader_deliver(struct delivery *d, const uint8_t *data, uint32_t byte
             result = 1;
             break;
         }
+        d->messages++;
         *used += cut.frame_bytes;
         if (W_UNLIKELY(verdict == W_READER_STOP)) {
             result = 1;
@@ -273,11 +278,12 @@ static int reader_deliver(struct delivery *d, const uint8_t *data, uint32_t byte
 }
 
 int w_reader_feed(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink, const uint8_t *data,
-                  uint32_t bytes, uint16_t buffer)
+                  uint32_t bytes, uint16_t buffer, uint32_t *messages)
 {
     struct delivery d = {.core = core, .reader = reader, .codec = codec, .sink = sink};
     uint32_t used = 0;
     int result = reader_deliver(&d, data, bytes, buffer, false, &used);
+    *messages += d.messages;
     if (W_LIKELY(result == 0 || used == bytes || result < 0))
         core->engine->buffer_release(core->io, buffer);
     else
@@ -300,7 +306,7 @@ static int reader_resume_stash(struct delivery *d)
     return result;
 }
 
-int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink)
+int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink, uint32_t *messages)
 {
     struct delivery d = {.core = core, .reader = reader, .codec = codec, .sink = sink};
     int result = reader_resume_stash(&d);
@@ -313,6 +319,7 @@ int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_cod
         if (slice->bytes == 0)
             reader_remove_first(core, reader);
     }
+    *messages += d.messages;
     return result < 0 ? result : 0;
 }
 
@@ -332,7 +339,8 @@ static weir_blob *reader_hold_stash(struct w_core *core, struct w_reader *reader
 {
     struct w_reader_stash *stash = reader->stash;
     if (stash->blob != NULL)
-        return weir_blob_hold(stash->blob);
+        return stash->blob->data == message->data && stash->blob->bytes == message->bytes ? weir_blob_hold(stash->blob)
+                                                                                           : w_blob_copy(core, message->data, message->bytes);
     weir_blob *blob = w_blob_of_piece(core, message->data, message->bytes, stash, stash->piece_bytes);
     if (blob == NULL)
         return NULL;

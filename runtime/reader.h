@@ -36,13 +36,13 @@ struct w_reader {
 };
 
 /* Delivers what lies in a receive buffer, taking over the reference to it; what must wait is kept. Not while anything is pending (w_reader_keep then).
- * 0, or -EMSGSIZE, -EBADMSG (the codec's), -ENOMEM. */
+ * Adds to *messages those the sink has taken. 0, or -EMSGSIZE, -EBADMSG (the codec's), -ENOMEM. */
 int w_reader_feed(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink, const uint8_t *data,
-                  uint32_t bytes, uint16_t buffer);
+                  uint32_t bytes, uint16_t buffer, uint32_t *messages);
 /* Sets received bytes aside, behind all others, taking over the reference. 0 or -ENOMEM. */
 int w_reader_keep(struct w_core *core, struct w_reader *reader, const uint8_t *data, uint32_t bytes, uint16_t buffer);
 /* Delivers what was set aside, until it is gone or the sink stops it. Errors as w_reader_feed. */
-int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink);
+int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink, uint32_t *messages);
 
 /* True when bytes wait for w_reader_resume; true when they begin a message that is not whole. */
 bool w_reader_waiting(const struct w_reader *reader, const weir_codec *codec);

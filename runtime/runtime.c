@@ -277,9 +277,9 @@ size_t weir_limits_text(const weir_runtime *runtime, char *text, size_t text_byt
                          "  %10.1f MiB  timers, %u dials, %u listeners\n"
                          "  %10.1f MiB  queued, held and being put together (of it %.1f MiB being put together)\n"
                          "all: %.1f MiB, filled only as it is used\n",
-                         c->shards, (double)buffers / 1048576, io->buffers, io->buffer_bytes / 1024, (double)(io->memory_bytes - buffers) / 1048576,
+                         c->shards, (double)buffers / 1048576, io->buffers, io->buffer_bytes / 1024, (double)(shard->io_bytes - buffers) / 1048576,
                          (double)connections / 1048576, c->connections, sizeof(weir_conn),
-                         (double)(fixed - io->memory_bytes - connections) / 1048576, c->dials, c->listeners, (double)c->memory_bytes / 1048576,
+                         (double)(fixed - shard->io_bytes - connections) / 1048576, c->dials, c->listeners, (double)c->memory_bytes / 1048576,
                          (double)c->assembly_bytes / 1048576, (double)weir_memory_bound(runtime) / 1048576);
     return bytes < 0 ? 0 : (size_t)bytes;
 }

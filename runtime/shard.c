@@ -7,6 +7,7 @@
 #include "runtime/shard.h"
 
 #include <errno.h>
+#include <unistd.h>
 
 #include <weir/timer.h>
 
@@ -20,6 +21,7 @@
 #define SPIN_LOSSES 8u     /* so many spins lost in a row, and it is left out for a while */
 #define SPIN_SKIPS_MAX 1024u
 #define RELIEF_PAUSE_NS WEIR_MILLISECOND
+#define THIRST_NS WEIR_MILLISECOND /* how often those that wait for memory are looked at */
 
 /* --- opening and closing --- */
 
@@ -28,6 +30,11 @@ static void shard_user_timer(struct w_wheel_entry *entry, void *context, uint64_
     weir_timer *timer = (weir_timer *)(void *)entry;
     (void)now_ns;
     timer->callback(w_core_shard(context), timer, timer->user);
+}
+
+static weir_conn *shard_conn_at(struct w_core *core, uint32_t slot)
+{
+    return w_table_at(core->conns, slot);
 }
 
 static void shard_conn_freed(struct w_core *core, weir_conn *conn)
@@ -56,6 +63,12 @@ static void shard_stop_timer(struct w_wheel_entry *entry, void *context, uint64_
     shard_cut(w_core_shard(context));
 }
 
+/* What the engine has to say passes the embedder's level. */
+static void shard_io_log(void *core, weir_log_level level, const char *sentence)
+{
+    w_core_log(core, level, "%s", sentence);
+}
+
 static int shard_open_io(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_error *error)
 {
     struct w_io_setup setup = {
@@ -66,8 +79,8 @@ static int shard_open_io(weir_shard *shard, const struct w_io_engine *engine, co
         .connections = config->connections,
         .disable = config->disable,
         .allocator = &config->allocator,
-        .log = config->log,
-        .log_user = config->log_user,
+        .log = shard_io_log,
+        .log_user = &shard->core,
     };
     return engine->open(engine->world, &setup, &shard->core.io, error);
 }
@@ -81,6 +94,7 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     core->runtime = runtime;
     core->index = index;
     core->conns = &shard->conns;
+    core->conn_at = shard_conn_at;
     core->conn_freed = shard_conn_freed;
     core->assembly_limit_bytes = config->assembly_bytes;
     shard->orders = orders;
@@ -88,6 +102,7 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     int result = shard_open_io(shard, engine, config, error);
     if (result != 0)
         return result;
+    shard->io_bytes = core->io->memory_bytes;
     core->pinned_limit = core->io->buffers / 8;
     w_wheel_init(&core->wheel, core->io->now_ns, core);
     shard->parts = w_pool_allocate_fixed(&core->pool, orders->listener_count * sizeof *shard->parts);
@@ -116,7 +131,7 @@ static void shard_start_wheel(weir_shard *shard)
 static void shard_abandon(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
-    core->owner = w_core_self();
+    __atomic_store_n(&core->owner, w_core_self(), __ATOMIC_RELAXED);
     core->stopping = core->in_turn = true;
     for (uint32_t slot = 0; slot < shard->conns.made; slot++)
         w_conn_abandon(w_table_at(&shard->conns, slot), WEIR_REASON_STOPPED, shard->error);
@@ -133,6 +148,7 @@ void w_shard_finish(weir_shard *shard)
     if (shard->parts != NULL)
         w_pool_release_fixed(&core->pool, shard->parts, shard->orders->listener_count * sizeof *shard->parts);
     shard->parts = NULL;
+    W_REQUIRE(core->blobs == 0, "%u blobs are still held: release them before the runtime is closed", core->blobs);
     if (core->io != NULL)
         core->engine->close(&core->io);
     if (core->pool.allocator != NULL)
@@ -142,7 +158,7 @@ void w_shard_finish(weir_shard *shard)
 uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
 {
     const weir_config *config = shard->core.config;
-    return sizeof *shard + shard->core.io->memory_bytes + w_table_bound_bytes(config->connections) +
+    return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) +
            config->dials * sizeof(struct w_dialer_place) + shard->orders->listener_count * sizeof(struct w_listener_part);
 }
 
@@ -207,6 +223,12 @@ static void shard_begin_stop(weir_shard *shard)
     w_wheel_set(&core->wheel, &shard->stop_timer, W_CORE_TIMER_STOP, w_base_add_saturated(core->io->now_ns, core->config->stop_ns));
 }
 
+/* Orders that came after they were looked at: their wake may have been used up by a submit that did not sleep. */
+static bool shard_has_orders(const weir_shard *shard)
+{
+    return atomic_load_explicit(&shard->orders->epoch, memory_order_acquire) != shard->epoch;
+}
+
 /* Looks at what the runtime wants, if it wants anything new. */
 static void shard_follow_orders(weir_shard *shard)
 {
@@ -240,16 +262,17 @@ static void shard_attend(weir_shard *shard)
     }
 }
 
-/* Memory is nearly spent: the connection that holds the most has to go. One at a time, and the next only when that one has gone. */
-static void shard_relieve(weir_shard *shard)
+/* Memory is nearly spent: the connection that holds the most has to go. One at a time, and the next only when that one has gone: true when it
+ * has to be looked at again. */
+static bool shard_relieve(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
     uint64_t taken = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget = core->pool.budget_bytes;
     uint64_t assembly_limit = core->assembly_limit_bytes;
     if (W_LIKELY(taken <= budget - budget / 8 && core->assembly_bytes <= assembly_limit - assembly_limit / 8))
-        return;
+        return false;
     if (core->io->now_ns - shard->relief_ns < RELIEF_PAUSE_NS || weir_find(shard, shard->relief_victim) != NULL)
-        return;
+        return true;
     shard->relief_ns = core->io->now_ns;
     weir_conn *heaviest = NULL;
     for (uint32_t slot = 0; slot < shard->conns.made; slot++) {
@@ -259,11 +282,12 @@ static void shard_relieve(weir_shard *shard)
             heaviest = conn;
     }
     if (heaviest == NULL)
-        return;
+        return true;
     shard->relief_victim = w_conn_id(heaviest);
     w_core_log(core, WEIR_LOG_WARNING, "memory is nearly spent (%llu of %llu bytes): ending the connection that holds the most, %llu bytes",
                (unsigned long long)taken, (unsigned long long)budget, (unsigned long long)w_conn_weight(heaviest));
     w_conn_end(heaviest, WEIR_REASON_MEMORY, -ENOBUFS);
+    return true;
 }
 
 /* STOPPING, and nothing is left: the last callback. */
@@ -283,7 +307,8 @@ static int shard_start(weir_shard *shard)
     int result = core->engine->start(core->io);
     if (result != 0)
         return result;
-    core->owner = w_core_self();
+    __atomic_store_n(&core->owner, w_core_self(), __ATOMIC_RELAXED);
+    __atomic_store_n(&core->owner_thread, gettid(), __ATOMIC_RELAXED);
     shard_start_wheel(shard);
     atomic_store_explicit(&shard->state, W_SHARD_RUNNING, memory_order_relaxed);
     core->in_turn = true;
@@ -298,15 +323,16 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
 {
     struct w_core *core = &shard->core;
     core->in_turn = true;
+    w_wheel_advance(&core->wheel, core->io->now_ns); /* timers set from here on count from now */
     bool more = shard_take(shard);
     shard_follow_orders(shard);
     more |= w_wheel_turn(&core->wheel, core->io->now_ns, TIMERS_MAX) == TIMERS_MAX;
-    w_conn_feed_starved(core);
     w_conn_water_thirsty(core);
     if (W_UNLIKELY(core->stopping))
         shard_drain_some(shard);
     shard_attend(shard);
-    shard_relieve(shard);
+    w_conn_feed_starved(core);
+    bool short_of_memory = shard_relieve(shard) || core->lists[W_CORE_THIRSTY].first != NULL;
     w_stats_add(&core->stats.turns, 1);
     if (W_UNLIKELY(shard_is_done(shard))) {
         w_wheel_clear(&core->wheel, &shard->stop_timer);
@@ -324,7 +350,9 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
         w_core_log(core, WEIR_LOG_WARNING, "a turn of shard %u took %llu us", core->index, (unsigned long long)(turn_ns / 1000));
     }
     uint64_t next_ns = w_wheel_next_ns(&core->wheel);
-    *rest_ns = more ? 0 : next_ns == W_WHEEL_NEVER ? WEIR_FOREVER : next_ns > now_ns ? next_ns - now_ns : 0;
+    *rest_ns = more || w_conn_could_feed(core) ? 0 : next_ns == W_WHEEL_NEVER ? WEIR_FOREVER : next_ns > now_ns ? next_ns - now_ns : 0;
+    if (W_UNLIKELY(short_of_memory)) /* it may come back from anywhere, the allocator too */
+        *rest_ns = w_base_min_u64(*rest_ns, THIRST_NS);
     return 0;
 }
 
@@ -382,7 +410,7 @@ int w_shard_run(weir_shard *shard)
     while ((result = shard_turn(shard, &rest_ns)) == 0) {
         if (rest_ns > 0 && spin_ns > 0) {
             result = core->engine->submit(core->io, 0);
-            if (result == 0 && (core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
+            if (result == 0 && (shard_has_orders(shard) || core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
                 rest_ns = 0;
         }
         if (result == 0)
@@ -399,34 +427,37 @@ int weir_turn(weir_shard *shard, uint64_t *sleep_ns)
 {
     struct w_core *core = &shard->core;
     *sleep_ns = 0;
-    if (core->in_turn && core->owner == w_core_self())
+    int result = 0;
+    bool starts = false;
+    bool mine = __atomic_load_n(&core->owner, __ATOMIC_RELAXED) == w_core_self();
+    if (mine && core->in_turn)
         return -EDEADLK;
     switch ((enum w_shard_state)atomic_load_explicit(&shard->state, memory_order_relaxed)) {
     case W_SHARD_OVER:
         return -ESHUTDOWN;
     case W_SHARD_BROKEN:
         return shard->error;
-    case W_SHARD_NEW: {
-        int started = shard_start(shard);
-        if (started != 0)
-            return shard_break(shard, started);
+    case W_SHARD_NEW:
+        starts = true;
+        result = shard_start(shard);
         break;
-    }
     case W_SHARD_RUNNING:
     case W_SHARD_STOPPING:
         break;
     }
-    if (core->owner != w_core_self()) {
-        w_core_log(core, WEIR_LOG_ERROR, "shard %u belongs to thread %p, weir_turn was called from thread %p", core->index, core->owner,
-                   w_core_self());
+    if (!mine && !starts) {
+        w_core_log(core, WEIR_LOG_ERROR, "shard %u belongs to thread %d, weir_turn was called from thread %d", core->index,
+                   __atomic_load_n(&core->owner_thread, __ATOMIC_RELAXED), (int)gettid());
         return -EPERM;
     }
-    int result = shard_turn(shard, sleep_ns);
-    if (result != 0)
+    /* First, so that the turn's time is that after the embedder's sleep; and last, so that what the turn did goes out. */
+    if (result == 0)
+        result = core->engine->submit(core->io, 0);
+    if (result == 0 && (result = shard_turn(shard, sleep_ns)) != 0)
         return result;
-    if ((result = core->engine->submit(core->io, 0)) != 0)
+    if (result != 0 || (result = core->engine->submit(core->io, 0)) != 0)
         return shard_break(shard, result);
-    if (*sleep_ns > 0 && (core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
+    if (*sleep_ns > 0 && (shard_has_orders(shard) || core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
         *sleep_ns = 0;
     return 0;
 }
@@ -459,14 +490,12 @@ int weir_turn_descriptor(weir_shard *shard)
 void weir_timer_set(weir_shard *shard, weir_timer *timer, uint64_t after_ns, weir_timer_callback callback, void *user)
 {
     struct w_core *core = &shard->core;
-    w_core_require_thread(core, __func__);
+    w_core_enter(core, __func__);
     W_REQUIRE(callback != NULL, "callback is NULL");
     timer->callback = callback;
     timer->user = user;
     w_wheel_set(&core->wheel, (struct w_wheel_entry *)(void *)timer->opaque, W_CORE_TIMER_USER,
                 w_base_add_saturated(core->io->now_ns, after_ns));
-    if (!core->in_turn)
-        core->engine->wake(core->io);
 }
 
 _Static_assert(offsetof(weir_timer, opaque) == 0 && sizeof(((weir_timer *)0)->opaque) >= sizeof(struct w_wheel_entry),
@@ -486,13 +515,13 @@ bool weir_timer_is_set(const weir_timer *timer)
 int weir_dial(weir_shard *shard, const char *address, const weir_protocol *protocol, const weir_dial_options *options, weir_dial_id *dial,
               weir_error *error)
 {
-    w_core_require_thread(&shard->core, __func__);
+    w_core_enter(&shard->core, __func__);
     return w_dialer_open(&shard->dialers, address, protocol, options, dial, error);
 }
 
 int weir_dial_stop(weir_shard *shard, weir_dial_id dial)
 {
-    w_core_require_thread(&shard->core, __func__);
+    w_core_enter(&shard->core, __func__);
     return w_dialer_stop(&shard->dialers, dial);
 }
 
@@ -501,7 +530,7 @@ int weir_adopt(weir_shard *shard, int descriptor, const weir_protocol *protocol,
     struct w_core *core = &shard->core;
     static const weir_socket_options defaults;
     int error = -ESHUTDOWN;
-    w_core_require_thread(core, __func__);
+    w_core_enter(core, __func__);
     if (w_limits_check(protocol, NULL) != 0)
         return -EINVAL;
     weir_conn *conn = core->stopping ? NULL : w_table_take(core->conns, &error);

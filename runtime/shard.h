@@ -27,6 +27,7 @@ struct weir_shard {
     struct w_listener_part *parts; /* one for each of orders->listeners */
     struct w_shard_orders *orders;
     void *user;
+    uint64_t io_bytes; /* the engine's memory, look-ups apart */
     uint64_t epoch; /* of the orders followed last */
     struct w_wheel_entry stop_timer;
     uint32_t drained_slots;  /* STOPPING: slots below this have been told to drain */

@@ -79,6 +79,8 @@ void w_table_give(struct w_conn_table *table, weir_conn *conn)
     w_stats_set_u32(&table->count, table->count - 1);
     uint64_t generation = shared->generation + 1;
     w_stats_set(&shared->generation, generation & W_CONN_GENERATION_MASK);
+    /* Release: who reads one of the zeroes below (weir_conn_stats_get) reads the new generation after it. */
+    atomic_thread_fence(memory_order_release);
     if (generation > W_CONN_GENERATION_MASK)
         return; /* retired: generation 0 is nobody's */
     w_stats_set(&shared->progress_ns, 0);

@@ -83,14 +83,14 @@ typedef struct weir_frame_options {
 int weir_codec_frame(weir_codec *codec, const weir_frame_options *options);
 
 /* The largest payload that any codec may allow. */
-#define WEIR_MESSAGE_MAX_BYTES (UINT32_C(1) << 30)
+#define WEIR_MESSAGE_MAX_BYTES ((UINT32_C(1) << 30) - 4096)
 
 /* line: text up to and not including LF or CR LF, each line of at most line_max_bytes (0: 64 KiB) without its end.
  * A CR that no LF follows belongs to the line. Sent lines end in LF, or in CR LF when `crlf`; a payload with an LF is
- * refused by -EBADMSG. -EINVAL: line_max_bytes over WEIR_MESSAGE_MAX_BYTES. */
+ * refused by -EBADMSG, and one that ends in CR likewise unless `crlf`: the peer would take the CR for part of the line's end. -EINVAL: line_max_bytes over WEIR_MESSAGE_MAX_BYTES. */
 int weir_codec_line(weir_codec *codec, uint32_t line_max_bytes, bool crlf);
 
-/* raw: each piece that arrives is handed on as it came; nothing is added to what is sent. */
+/* raw: each piece that arrives is handed on as it came, at most 1 MiB of it at once; nothing is added to what is sent. */
 int weir_codec_raw(weir_codec *codec);
 
 #ifdef __cplusplus

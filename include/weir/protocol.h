@@ -72,8 +72,9 @@ typedef struct weir_protocol {
     int (*on_message)(weir_conn *conn, const weir_message *message);
     /* There is room again after a send had answered -EAGAIN. */
     void (*on_ready)(weir_conn *conn);
-    /* The end: the last callback of this connection. Comes exactly once for each on_open, and once for each dial that
-     * did not come to on_open (its reasons are DIAL_FAILED, DIAL_LATE, NAME, or what else ended it). */
+    /* The end: the last callback of this connection. Comes exactly once for each on_open, and once for each dial and each adopted socket that
+     * did not come to on_open (a dial's reasons are DIAL_FAILED, DIAL_LATE, NAME, or what else ended it). A graceful end, by the program or by what the peer sent
+     * (TOO_BIG, BAD_MESSAGE, HANDLER), closes our side first and comes here when the peer has closed its side too, or after limits.drain_ns. */
     void (*on_close)(weir_conn *conn, const weir_close_event *event);
 } weir_protocol;
 

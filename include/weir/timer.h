@@ -23,8 +23,8 @@ struct weir_timer {
 };
 
 /* On the shard's thread. Sets (or moves) the timer to go off once, `after_ns` from the start of this turn, never early, and late
- * by at most a 64th of after_ns plus a millisecond plus the length of a turn (coarse on purpose: setting and clearing cost
- * some twenty instructions). after_ns over 400 days counts as 400 days. callback must not be NULL. */
+ * by at most a 64th of after_ns plus a millisecond plus the length of a turn (coarse on purpose: setting and clearing together cost
+ * some 120 instructions, however many timers there are). after_ns over 400 days counts as 400 days. callback must not be NULL. */
 void weir_timer_set(weir_shard *shard, weir_timer *timer, uint64_t after_ns, weir_timer_callback callback, void *user);
 
 /* On the shard's thread. After this the callback does not run. A timer that is not set is left alone. */

@@ -37,7 +37,7 @@ static struct quoted quote(struct piece piece)
         unsigned char byte = (unsigned char)piece.start[i];
         quoted.text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
     }
-    memcpy(quoted.text + bytes, "...", 4);
+    memcpy(quoted.text + bytes, "...", bytes < piece.bytes ? 4 : 0);
     if (bytes == piece.bytes)
         quoted.text[bytes] = '\0';
     return quoted;

@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "runtime/io/buffers.h"
@@ -26,6 +27,10 @@
 
 #define NEWER_KERNEL  "Linux 6.1 or newer (Debian 12 has it)"
 #define WAIT_LIMIT_NS UINT64_C(500000000) /* for what should be there at once */
+
+#define CANCEL_TOKEN    99
+#define MEMORY_TRIES    20 /* rings that others closed a moment ago give their locked memory back a little later */
+#define MEMORY_PAUSE_NS 10000000
 
 /* What the rows are tried on. */
 struct bench {
@@ -102,9 +107,23 @@ static int await(struct w_ring *ring, struct io_uring_cqe *completion)
     return 0;
 }
 
+/* Ends what a row has left in flight, and takes what is left of it, so that the next finds a quiet ring. */
+static void cancel_all(struct w_ring *ring)
+{
+    struct io_uring_cqe completion = {0};
+    struct io_uring_sqe *entry = w_ring_next(ring);
+    io_uring_prep_cancel64(entry, 0, IORING_ASYNC_CANCEL_ANY);
+    entry->user_data = CANCEL_TOKEN;
+    while (completion.user_data != CANCEL_TOKEN && await(ring, &completion) == 0)
+        continue;
+    uint32_t head, left;
+    while (w_ring_enter(ring, 0) == 0 && (left = w_ring_completions(ring, &head)) > 0)
+        w_ring_taken(ring, head + left);
+}
+
 /* --- mandatory rows --- */
 
-static int why_forbidden(struct bench *bench, int code)
+static void explain_forbidden(struct bench *bench, int code)
 {
     char value[16] = "";
     bool has_switch = read_text("/proc/sys/kernel/io_uring_disabled", value, sizeof value);
@@ -113,33 +132,35 @@ static int why_forbidden(struct bench *bench, int code)
     else if (code == -EPERM && value[0] == '1' && !is_filtered())
         say(bench, "sysctl -w kernel.io_uring_disabled=0   (or put this user into the group of kernel.io_uring_group)",
             "io_uring is for a group of users only: kernel.io_uring_disabled is 1");
-    else if (code == -EPERM || (code == -ENOSYS && (is_filtered() || has_switch)))
-        say(bench, "docker run --security-opt seccomp=unconfined ...   (or a profile that allows io_uring_setup, _enter and _register)",
-            "io_uring is forbidden here by a seccomp filter, as containers have it (%s)", code == -EPERM ? "EPERM" : "ENOSYS");
-    else if (code == -ENOSYS)
+    else if (code == -ENOSYS && !is_filtered() && !has_switch)
         say(bench, NEWER_KERNEL ", built with CONFIG_IO_URING", "this kernel has no io_uring");
+    else
+        say(bench, "docker run --security-opt seccomp=unconfined ...   (or a profile that allows io_uring_setup, _enter and _register)",
+            "io_uring is forbidden here by a seccomp filter, as containers have it (%s)", strerrorname_np(-code));
+}
+
+/* Calls may be forbidden, and limits spent, at any row: what the environment did, not what the kernel lacks. */
+static void explain(struct bench *bench, int code)
+{
+    if (code == -EPERM || code == -ENOSYS)
+        explain_forbidden(bench, code);
     else if (code == -ENOMEM)
         say(bench, "ulimit -l 65536   (systemd: LimitMEMLOCK=64M; docker: --ulimit memlock=67108864)",
             "no locked memory is left for the smallest ring: RLIMIT_MEMLOCK is %llu KiB",
             (unsigned long long)w_feature_locked_bytes() / 1024);
-    else if (code == -EMFILE || code == -ENFILE)
-        say(bench,
-            code == -EMFILE ? "ulimit -n 65536   (systemd: LimitNOFILE=65536; docker: --ulimit nofile=65536)"
-                            : "sysctl -w fs.file-max=1000000",
-            "no descriptor is left for a ring");
-    else
-        say(bench, "", "io_uring_setup answers: %s", strerrordesc_np(-code));
-    return code;
+    else if (code == -EMFILE)
+        say(bench, "ulimit -n 65536   (systemd: LimitNOFILE=65536; docker: --ulimit nofile=65536)",
+            "this process has no descriptor left for trying it");
+    else if (code == -ENFILE)
+        say(bench, "sysctl -w fs.file-max=1000000", "this machine has no descriptor left for trying it");
 }
 
+/* Whether we may is asked before the parameters are read: no ring is made. */
 static int probe_io_uring(struct bench *bench)
 {
-    struct io_uring_params parameters = {0};
-    int descriptor = io_uring_setup(1, &parameters);
-    if (descriptor < 0)
-        return why_forbidden(bench, descriptor);
-    close(descriptor);
-    return 0;
+    (void)bench;
+    int result = io_uring_setup(1, NULL);
+    return result == -EFAULT ? 0 : result;
 }
 
 static int probe_deferred_work(struct bench *bench)
@@ -147,9 +168,9 @@ static int probe_deferred_work(struct bench *bench)
     int result = w_ring_open(&bench->ring, W_FEATURE_SUBMISSIONS_LEAST, W_FEATURE_COMPLETIONS_LEAST);
     if (result == 0)
         result = w_ring_start(&bench->ring, false);
-    if (result == -EINVAL)
-        return -EOPNOTSUPP;
-    return result < 0 ? why_forbidden(bench, result) : 0;
+    if (result < 0)
+        w_ring_close(&bench->ring);
+    return result == -EINVAL ? -EOPNOTSUPP : result;
 }
 
 static int probe_wait_timeout(struct bench *bench)
@@ -230,27 +251,24 @@ static int stream_run(struct stream *stream, struct w_ring *ring)
     return result == 0 && stream->buffers.free != STREAM_BUFFERS ? -EIO : result;
 }
 
-/* Opens a ring of its own: what is left of a receive that misbehaved goes with it. */
-static int probe_stream(bool incremental)
+static int probe_stream(struct w_ring *ring, bool incremental)
 {
-    struct w_ring ring;
     struct stream stream = {.ends = {-1, -1}};
-    int result = w_ring_open(&ring, W_FEATURE_SUBMISSIONS_LEAST, W_FEATURE_COMPLETIONS_LEAST);
+    int result = w_buffers_open(&stream.buffers, STREAM_BUFFERS, STREAM_BUFFER_BYTES, incremental, &mapping);
     if (result < 0)
         return result;
-    result = w_ring_start(&ring, false);
-    if (result == 0)
-        result = w_buffers_open(&stream.buffers, STREAM_BUFFERS, STREAM_BUFFER_BYTES, incremental, &mapping);
-    if (result == 0)
-        result = w_buffers_register(&stream.buffers, ring.uring.ring_fd);
+    result = w_buffers_register(&stream.buffers, ring->uring.ring_fd);
+    bool registered = result == 0;
     if (result == 0 && socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, stream.ends) != 0)
         result = -errno;
     if (result == 0)
-        result = stream_run(&stream, &ring);
+        result = stream_run(&stream, ring);
+    cancel_all(ring);
     for (size_t i = 0; i < W_COUNT(stream.ends); i++)
         if (stream.ends[i] >= 0)
             close(stream.ends[i]);
-    w_ring_close(&ring);
+    if (registered)
+        (void)io_uring_unregister_buf_ring(&ring->uring, W_BUFFERS_GROUP);
     w_buffers_close(&stream.buffers);
     return result == -EINVAL ? -EOPNOTSUPP : result;
 }
@@ -270,8 +288,7 @@ static int probe_buffer_rings(struct bench *bench)
 
 static int probe_multishot_receive(struct bench *bench)
 {
-    (void)bench;
-    return probe_stream(false);
+    return probe_stream(&bench->ring, false);
 }
 
 /* Two clients of one listener; both connections must come from one accept. */
@@ -301,7 +318,6 @@ static int probe_multishot_accept(struct bench *bench)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     socklen_t bytes = sizeof(sa_family_t); /* bound to nothing but the family, the kernel chooses an abstract name */
-    struct io_uring_cqe completion;
     int listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener < 0)
         return -errno;
@@ -313,10 +329,7 @@ static int probe_multishot_accept(struct bench *bench)
         result = -errno;
     if (result == 0)
         result = accept_two(&bench->ring, listener, &address, bytes);
-    /* The accept goes before the listener, or it would live as long as the ring. */
-    io_uring_prep_cancel64(w_ring_next(&bench->ring), 0, IORING_ASYNC_CANCEL_ANY);
-    for (int i = 0; i < 2 && await(&bench->ring, &completion) == 0; i++)
-        continue;
+    cancel_all(&bench->ring);
     close(listener);
     return result == -EINVAL ? -EOPNOTSUPP : result;
 }
@@ -342,8 +355,7 @@ static int probe_message_ring(struct bench *bench)
 
 static int probe_incremental_buffers(struct bench *bench)
 {
-    (void)bench;
-    return probe_stream(true);
+    return probe_stream(&bench->ring, true);
 }
 
 static int probe_no_iowait(struct bench *bench)
@@ -498,7 +510,14 @@ static int read_row(struct bench *bench, enum w_feature feature, bool off)
 {
     const struct row *row = &table[feature];
     weir_probe_row *shown = bench->row;
+    const struct timespec pause = {.tv_nsec = MEMORY_PAUSE_NS};
     int result = row->probe(bench);
+    for (int i = 0; i < MEMORY_TRIES && result == -ENOMEM && !row->limit; i++) {
+        nanosleep(&pause, NULL);
+        result = row->probe(bench);
+    }
+    if (row->mandatory)
+        explain(bench, result);
     shown->mandatory = row->mandatory;
     snprintf(shown->name, sizeof shown->name, "%s", row->name);
     if (shown->sentence[0] == '\0')

@@ -19,8 +19,9 @@
  *   8. Results are counts >= 0 or negative errnos. A receive's 0 is the peer's end. A receive without W_IO_MORE and result > 0 has simply
  *      to be started again. -ENOBUFS: no receive buffer; to be started again when buffers_free() > 0. -ECANCELED: cancelled.
  *      A send's result may be less than asked (short).
- *   9. The thread that calls start() is the only one to call anything else, but for wake(), which any thread and any signal handler may call.
- *  10. now() is read from the world once for each submit() (and at start()); between them it stands still. */
+ *   9. The thread that calls start() is the only one to call anything else, but for clock() and wake(), which any thread may call, wake() in a signal
+ *      handler too.
+ *  10. now_ns is read from the world once for each submit() (and at start()); between them it stands still, unless the caller sets it to clock(). */
 #ifndef W_IO_H
 #define W_IO_H
 
@@ -32,7 +33,7 @@
 
 #include "runtime/base.h"
 
-#define W_IO_MORE 1U   /* more completions of this operation follow */
+#define W_IO_MORE   1U /* more completions of this operation follow */
 #define W_IO_BUFFER 2U /* data lies in a receive buffer; the taker owns one reference to it: buffer_release() */
 
 /* submit(): sleep until something happens. */
@@ -79,11 +80,11 @@ struct w_io_resolve {
 
 struct w_io_setup {
     uint32_t shard_index, shard_count;
-    uint32_t receive_buffers;      /* as asked; what is really used stands in struct w_io */
-    uint32_t receive_buffer_bytes; /* 0: the engine's default */
-    uint32_t connections;          /* at most so many at once: sizes nothing but the rings */
-    bool embedded;                 /* the thread sleeps on descriptor(), not in submit() */
-    const char *disable;           /* features not to use, comma separated; may be NULL */
+    uint32_t receive_buffers;        /* as asked; what is really used stands in struct w_io */
+    uint32_t receive_buffer_bytes;   /* 0: the engine's default */
+    uint32_t connections;            /* at most so many at once: sizes nothing but the rings */
+    bool embedded;                   /* the thread sleeps on descriptor(), not in submit() */
+    const char *disable;             /* features not to use, comma separated; may be NULL */
     const weir_allocator *allocator; /* complete (never with NULL functions); stays */
     weir_log_callback log;           /* never NULL */
     void *log_user;
@@ -138,12 +139,17 @@ struct w_io_engine {
     int (*start)(struct w_io *io);
 
     void (*accept)(struct w_io *io, int handle, uint64_t token);
+    /* The same for one connection: never W_IO_MORE, and all others stay in the backlog. */
+    void (*accept_one)(struct w_io *io, int handle, uint64_t token);
     /* A socket to dial with: the handle, or a negative errno. */
     int (*socket)(struct w_io *io, const struct w_io_address *address, const weir_socket_options *options);
     /* A connected socket from elsewhere, options applied: 0, or -EINVAL. */
     int (*adopt)(struct w_io *io, int descriptor, const weir_socket_options *options);
     void (*connect)(struct w_io *io, int handle, const struct w_io_address *address, uint64_t token);
     void (*receive)(struct w_io *io, int handle, uint64_t token);
+    /* True when the connection is reset already. To be asked once after the first bytes that a receive brings: Linux (6.18 too) lets a multishot receive
+     * wait for ever if it is started when bytes and, behind them, a reset have come already. If so: cancel, and start it again. */
+    bool (*hung_up)(struct w_io *io, int handle);
     void (*send)(struct w_io *io, int handle, const void *data, size_t bytes, uint64_t token);
     void (*send_gather)(struct w_io *io, int handle, struct w_io_gather *gather, uint64_t token);
     /* At once, without a completion. how: SHUT_WR, SHUT_RDWR. Errors are not told: the receive and the send will tell. */
@@ -164,27 +170,29 @@ struct w_io_engine {
     uint32_t (*take)(struct w_io *io, struct w_io_completion *completions, uint32_t max);
     /* True when a submit(0) would bring something to take, or wake() was called: cheap, no system call; for spinning. */
     bool (*stirring)(struct w_io *io);
-    /* The clock itself, for spinning and for timing a turn; everything else uses now_ns. */
+    /* The clock itself, for spinning, for timing a turn and between turns; everything else uses now_ns. Any thread. */
     uint64_t (*clock)(struct w_io *io);
     uint64_t (*random)(struct w_io *io);
     /* Any thread, and signal handlers: the present sleep ends, or the next submit() does not sleep. Used up by that submit(), whatever its
      * wait_ns: what was published before the wake is to be looked for after it. */
     void (*wake)(struct w_io *io);
 
-    /* Embedded only. The descriptor to sleep on; and the last step before sleeping: forget what it said, then look again.
-     * True: nothing came meanwhile, whatever comes from now on makes it readable. */
+    /* The descriptor to sleep on. Asking for it before start() makes the shard embedded, as setup.embedded does: a negative errno when
+     * that fails, and -EINVAL once it was started without. Any thread before start(). */
     int (*descriptor)(struct w_io *io);
+    /* Embedded only: the last step before sleeping: forget what the descriptor said, then look again.
+     * True: nothing came meanwhile, whatever comes from now on makes it readable. */
     bool (*may_sleep)(struct w_io *io);
 };
 
 /* The part of a shard's engine that all engines share; they put it first in a struct of their own. */
 struct w_io {
     const struct w_io_engine *engine;
-    uint64_t now_ns;               /* since the last submit() */
-    uint32_t buffers;              /* receive buffers in all */
-    uint32_t buffers_free;         /* of them, those the kernel can fill */
-    uint32_t buffer_bytes;         /* each */
-    uint64_t memory_bytes;         /* everything this engine has mapped and allocated, rings included */
+    uint64_t now_ns;       /* since the last submit() */
+    uint32_t buffers;      /* receive buffers in all */
+    uint32_t buffers_free; /* of them, those the kernel can fill */
+    uint32_t buffer_bytes; /* each */
+    uint64_t memory_bytes; /* everything this engine has mapped and allocated, rings included */
     struct w_io_counters counters;
 };
 

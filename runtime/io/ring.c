@@ -29,8 +29,10 @@ int w_ring_open(struct w_ring *ring, uint32_t submissions, uint32_t completions)
     };
     memset(ring, 0, sizeof *ring);
     int result = io_uring_queue_init_params(submissions, &ring->uring, &parameters);
-    if (result < 0)
+    if (result < 0) {
+        memset(ring, 0, sizeof *ring); /* liburing may leave a failed mapping's address in it */
         return result;
+    }
     /* Whoever forks without exec must not turn this ring from the child. */
     (void)io_uring_ring_dontfork(&ring->uring);
     /* Submission i is entry i for ever. (liburing 2.3 has filled this in, others have no array.) */

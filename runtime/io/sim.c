@@ -165,6 +165,19 @@ static void sim_accept(struct w_io *io, int handle, uint64_t token)
     w_sim_operation_queue(enter(io, "accept"), W_SIM_ACCEPT, handle, token);
 }
 
+static void sim_accept_one(struct w_io *io, int handle, uint64_t token)
+{
+    w_sim_operation_queue(enter(io, "accept_one"), W_SIM_ACCEPT, handle, token)->once = true;
+}
+
+/* A receive of this kernel never misses a reset. */
+static bool sim_hung_up(struct w_io *io, int handle)
+{
+    (void)handle;
+    (void)enter(io, "hung_up");
+    return false;
+}
+
 static int sim_socket(struct w_io *io, const struct w_io_address *address, const weir_socket_options *options)
 {
     (void)address;
@@ -402,10 +415,12 @@ void w_sim_engine_fill(struct w_io_engine *engine)
         .close = sim_close,
         .start = sim_start,
         .accept = sim_accept,
+        .accept_one = sim_accept_one,
         .socket = sim_socket,
         .adopt = sim_adopt,
         .connect = sim_connect,
         .receive = sim_receive,
+        .hung_up = sim_hung_up,
         .send = sim_send,
         .send_gather = sim_send_gather,
         .shutdown = sim_shutdown,

@@ -16,6 +16,8 @@ static void end(struct w_sim_operation *operation, int32_t result)
 static uint16_t more(struct w_sim_operation *operation)
 {
     struct w_sim_shard *shard = operation->shard;
+    if (operation->once)
+        return 0;
     if (shard->pending.count - shard->pending.first >= 2 && w_sim_world_strikes(shard->world, WEIR_SIM_OVERFLOW)) {
         atomic_fetch_add_explicit(&shard->io.counters.completion_overflows, 1, memory_order_relaxed); /* a counter */
         return 0;

@@ -121,6 +121,7 @@ struct w_sim_operation {
     bool attempting;      /* an event that tries it is on its way */
     bool tried;           /* it has been tried once */
     bool cancelled;       /* a cancel has reached it */
+    bool once;            /* an accept of one connection */
     uint64_t last_due_ns; /* of its completions: those of one operation stay in order */
     const struct w_io_address *address;
     struct w_io_resolve *resolve;
@@ -170,7 +171,7 @@ struct w_sim_shard {
     struct w_sim_queue there;      /* what take() hands out */
     uint32_t operations;           /* in flight: submitted by the caller, final completion not taken */
     _Atomic uint64_t woken_due_ns; /* UINT64_MAX exactly when nobody has called wake() since the last submit() */
-    bool embedded; /* it sleeps on descriptor() */
+    bool embedded;                 /* it sleeps on descriptor() */
     bool armed;                    /* may_sleep() has answered true and no submit() came since */
 };
 

@@ -83,6 +83,13 @@ static void uring_accept(struct w_io *io, int handle, uint64_t token)
     label(entry, token);
 }
 
+static void uring_accept_one(struct w_io *io, int handle, uint64_t token)
+{
+    struct io_uring_sqe *entry = next(io);
+    io_uring_prep_accept(entry, handle, NULL, NULL, SOCK_CLOEXEC);
+    label(entry, token);
+}
+
 static int uring_socket(struct w_io *io, const struct w_io_address *address, const weir_socket_options *options)
 {
     (void)io;
@@ -111,6 +118,14 @@ static void uring_receive(struct w_io *io, int handle, uint64_t token)
     entry->flags |= IOSQE_BUFFER_SELECT;
     entry->buf_group = W_BUFFERS_GROUP;
     label(entry, token);
+}
+
+static bool uring_hung_up(struct w_io *io, int handle)
+{
+    struct pollfd state = {.fd = handle};
+    (void)io;
+    /* Not recv(MSG_PEEK), not SO_ERROR: both use the error up. */
+    return poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
 }
 
 static void uring_send(struct w_io *io, int handle, const void *data, size_t bytes, uint64_t token)
@@ -254,11 +269,6 @@ static void count_overflow(struct w_uring *uring)
 static void set_notifications(struct w_uring *uring, bool on)
 {
     (void)io_uring_cq_eventfd_toggle(&uring->ring.uring, on);
-}
-
-static int uring_descriptor(struct w_io *io)
-{
-    return w_uring_of(io)->bell;
 }
 
 static bool uring_may_sleep(struct w_io *io)
@@ -411,10 +421,12 @@ const struct w_io_engine *w_io_uring(void)
         .close = w_uring_close,
         .start = w_uring_start,
         .accept = uring_accept,
+        .accept_one = uring_accept_one,
         .socket = uring_socket,
         .adopt = uring_adopt,
         .connect = uring_connect,
         .receive = uring_receive,
+        .hung_up = uring_hung_up,
         .send = uring_send,
         .send_gather = uring_send_gather,
         .shutdown = uring_shutdown,
@@ -430,7 +442,7 @@ const struct w_io_engine *w_io_uring(void)
         .clock = uring_clock,
         .random = uring_random,
         .wake = uring_wake,
-        .descriptor = uring_descriptor,
+        .descriptor = w_uring_descriptor,
         .may_sleep = uring_may_sleep,
     };
     return &engine;

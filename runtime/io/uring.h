@@ -62,6 +62,7 @@ void w_uring_log(struct w_uring *uring, weir_log_level level, const char *format
 int w_uring_open(void *world, const struct w_io_setup *setup, struct w_io **io, weir_error *error);
 void w_uring_close(struct w_io **io);
 int w_uring_start(struct w_io *io);
+int w_uring_descriptor(struct w_io *io);
 
 /* uring_resolve.c */
 void w_uring_resolve(struct w_io *io, struct w_io_resolve *resolve, uint64_t token);

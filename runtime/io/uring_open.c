@@ -19,6 +19,8 @@
 #define BUFFERS                  64
 #define BUFFER_BYTES_INCREMENTAL (64 * 1024)
 #define BUFFER_BYTES_PLAIN       (16 * 1024)
+#define MEMORY_TRIES             20
+#define MEMORY_PAUSE_NS          10000000
 
 void w_uring_log(struct w_uring *uring, weir_log_level level, const char *format, ...)
 {
@@ -64,7 +66,7 @@ static void fit_locked_memory(struct w_uring *uring, uint32_t shard_count, uint3
     }
 }
 
-static int open_rings_of(struct w_uring *uring, uint32_t submissions, uint32_t completions)
+static int open_rings_once(struct w_uring *uring, uint32_t submissions, uint32_t completions)
 {
     int result = w_ring_open(&uring->ring, submissions, completions);
     if (result < 0)
@@ -72,6 +74,18 @@ static int open_rings_of(struct w_uring *uring, uint32_t submissions, uint32_t c
     result = w_buffers_register(&uring->buffers, uring->ring.uring.ring_fd);
     if (result < 0)
         w_ring_close(&uring->ring);
+    return result;
+}
+
+/* Rings that were closed a moment ago, the last process's perhaps, give their locked memory back some milliseconds later. */
+static int open_rings_of(struct w_uring *uring, uint32_t submissions, uint32_t completions, int tries)
+{
+    const struct timespec pause = {.tv_nsec = MEMORY_PAUSE_NS};
+    int result = open_rings_once(uring, submissions, completions);
+    for (; tries > 0 && result == -ENOMEM; tries--) {
+        nanosleep(&pause, NULL);
+        result = open_rings_once(uring, submissions, completions);
+    }
     return result;
 }
 
@@ -94,11 +108,11 @@ static int open_rings(struct w_uring *uring, uint32_t shard_count, weir_error *e
 {
     uint32_t submissions, completions;
     fit_locked_memory(uring, shard_count, &submissions, &completions);
-    int result = open_rings_of(uring, submissions, completions);
+    int result = open_rings_of(uring, submissions, completions, MEMORY_TRIES);
     while (result == -ENOMEM && completions > W_FEATURE_COMPLETIONS_LEAST) {
         completions /= 2;
         submissions = submissions > W_FEATURE_SUBMISSIONS_LEAST ? submissions / 2 : W_FEATURE_SUBMISSIONS_LEAST;
-        result = open_rings_of(uring, submissions, completions);
+        result = open_rings_of(uring, submissions, completions, completions > W_FEATURE_COMPLETIONS_LEAST ? 1 : MEMORY_TRIES);
     }
     if (result < 0)
         return fail_rings(uring, result, error);
@@ -112,13 +126,28 @@ static int open_rings(struct w_uring *uring, uint32_t shard_count, weir_error *e
     return 0;
 }
 
-static int open_bell(struct w_uring *uring, weir_error *error)
+/* Lets the ring write the bell, too. */
+static int embed(struct w_uring *uring)
+{
+    int result = io_uring_register_eventfd(&uring->ring.uring, uring->bell);
+    uring->embedded = result == 0;
+    return result;
+}
+
+static int open_bell(struct w_uring *uring, bool embedded, weir_error *error)
 {
     uring->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (uring->bell < 0)
         return fail_rings(uring, -errno, error);
-    int result = uring->embedded ? io_uring_register_eventfd(&uring->ring.uring, uring->bell) : 0;
+    int result = embedded ? embed(uring) : 0;
     return result < 0 ? fail_rings(uring, result, error) : 0;
+}
+
+int w_uring_descriptor(struct w_io *io)
+{
+    struct w_uring *uring = w_uring_of(io);
+    int result = uring->embedded ? 0 : uring->started ? -EINVAL : embed(uring);
+    return result < 0 ? result : uring->bell;
 }
 
 static void seed(struct w_uring *uring)
@@ -149,7 +178,6 @@ int w_uring_open(void *world, const struct w_io_setup *setup, struct w_io **io, 
     uring->log = setup->log;
     uring->log_user = setup->log_user;
     uring->shard_index = setup->shard_index;
-    uring->embedded = setup->embedded;
     uring->bell = -1;
     uring->answers_end = &uring->answers;
     uring->no_iowait = w_feature_usable(&features, W_FEATURE_NO_IOWAIT);
@@ -161,7 +189,7 @@ int w_uring_open(void *world, const struct w_io_setup *setup, struct w_io **io, 
     if (result == 0)
         result = open_rings(uring, setup->shard_count, error);
     if (result == 0)
-        result = open_bell(uring, error);
+        result = open_bell(uring, setup->embedded, error);
     if (result < 0)
         w_uring_close(io);
     return result;

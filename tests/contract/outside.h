@@ -10,7 +10,8 @@ struct outside_peer;
 
 struct outside {
     const char *name;
-    bool real; /* time and threads are real */
+    bool real;  /* time and threads are real */
+    bool rough; /* the kernel does whatever it may */
 
     void (*open)(uint64_t seed);
     void (*close)(void);
@@ -36,6 +37,9 @@ struct outside {
     int (*inheritable)(struct w_io_address *address);
     /* Looks whether the descriptor that an embedded shard sleeps on is readable. */
     bool (*is_readable)(struct w_io *io);
+    /* Calls wake() after a while: from another thread where there is one. One at a time. */
+    void (*wake_after)(struct w_io *io, uint64_t after_ns);
+    void (*wake_done)(void);
 };
 
 extern const struct outside outside_real, outside_sim, outside_rough_sim;

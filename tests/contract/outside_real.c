@@ -3,7 +3,9 @@
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "tests/contract/outside.h"
@@ -58,13 +60,13 @@ static void real_address(struct outside_peer *peer, struct w_io_address *address
 
 static int64_t real_write(struct outside_peer *peer, const void *data, size_t bytes)
 {
-    ssize_t count = send(peer->descriptor, data, bytes, MSG_NOSIGNAL);
+    ssize_t count = send(peer->descriptor, data, bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
     return count >= 0 ? count : errno == EAGAIN ? 0 : -errno;
 }
 
 static int64_t real_read(struct outside_peer *peer, void *data, size_t bytes)
 {
-    ssize_t count = recv(peer->descriptor, data, bytes, 0);
+    ssize_t count = recv(peer->descriptor, data, bytes, MSG_DONTWAIT);
     return count >= 0 ? count : -errno;
 }
 
@@ -128,6 +130,33 @@ static bool real_is_readable(struct w_io *io)
     return poll(&look, 1, 1) == 1;
 }
 
+static pthread_t waker;
+static struct {
+    struct w_io *io;
+    uint64_t after_ns;
+} waking;
+
+static void *wake_later(void *unused)
+{
+    (void)unused;
+    const struct timespec pause = {.tv_sec = (time_t)(waking.after_ns / WEIR_SECOND), .tv_nsec = (long)(waking.after_ns % WEIR_SECOND)};
+    nanosleep(&pause, NULL);
+    waking.io->engine->wake(waking.io);
+    return NULL;
+}
+
+static void real_wake_after(struct w_io *io, uint64_t after_ns)
+{
+    waking.io = io;
+    waking.after_ns = after_ns;
+    ck_assert_int_eq(pthread_create(&waker, NULL, wake_later, NULL), 0);
+}
+
+static void real_wake_done(void)
+{
+    ck_assert_int_eq(pthread_join(waker, NULL), 0);
+}
+
 const struct outside outside_real = {
     .name = "uring",
     .real = true,
@@ -147,4 +176,6 @@ const struct outside outside_real = {
     .adoptable = real_adoptable,
     .inheritable = real_inheritable,
     .is_readable = real_is_readable,
+    .wake_after = real_wake_after,
+    .wake_done = real_wake_done,
 };

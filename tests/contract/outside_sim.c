@@ -135,10 +135,27 @@ static bool sim_is_readable(struct w_io *io)
     return weir_sim_readable(world, 0);
 }
 
-#define SIM_FUNCTIONS                                                                                                                            \
-    .close = sim_close, .engine = sim_engine, .connect = sim_connect, .is_open = sim_is_open, .address = sim_address, .write = sim_write,       \
-    .read = sim_read, .shutdown = sim_shutdown, .finish = sim_finish, .reset = sim_reset, .serve = sim_serve, .accept = sim_accept,             \
-    .adoptable = sim_adoptable, .inheritable = sim_inheritable, .is_readable = sim_is_readable
+static void wake_now(struct weir_sim_world *where, void *user)
+{
+    (void)where;
+    struct w_io *io = user;
+    io->engine->wake(io);
+}
+
+static void sim_wake_after(struct w_io *io, uint64_t after_ns)
+{
+    weir_sim_schedule(world, after_ns, wake_now, io);
+}
+
+static void sim_wake_done(void)
+{
+}
+
+#define SIM_FUNCTIONS                                                                                                                      \
+    .close = sim_close, .engine = sim_engine, .connect = sim_connect, .is_open = sim_is_open, .address = sim_address, .write = sim_write,  \
+    .read = sim_read, .shutdown = sim_shutdown, .finish = sim_finish, .reset = sim_reset, .serve = sim_serve, .accept = sim_accept,        \
+    .adoptable = sim_adoptable, .inheritable = sim_inheritable, .is_readable = sim_is_readable, .wake_after = sim_wake_after,              \
+    .wake_done = sim_wake_done
 
 const struct outside outside_sim = {.name = "sim", .open = sim_open, SIM_FUNCTIONS};
-const struct outside outside_rough_sim = {.name = "rough sim", .open = rough_open, SIM_FUNCTIONS};
+const struct outside outside_rough_sim = {.name = "rough sim", .rough = true, .open = rough_open, SIM_FUNCTIONS};

@@ -37,7 +37,7 @@ def compiled(directory, compiler, archive):
     result = common.run([compiler, "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-I", os.path.join(common.ROOT, "include"),
                          source, archive, "-luring", "-pthread", "-o", program])
     if result.returncode != 0:
-        sys.exit(f"README.md: the example does not compile:\n{result.stderr}")
+        sys.exit("README.md: the example does not compile:\n" + "\n".join(result.stderr.splitlines()[:30]))
     return program
 
 

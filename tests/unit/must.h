@@ -8,6 +8,11 @@
 #define MUST(condition) ((condition) ? (void)0 : ck_abort_msg("%s does not hold", #condition))
 
 /* Both as signed numbers, shown when they differ. */
-#define MUST_EQUAL(a, b) ((a) == (b) ? (void)0 : ck_abort_msg("%s is %lld, %s is %lld", #a, (long long)(a), #b, (long long)(b)))
+#define MUST_EQUAL(a, b)                                                                                                                   \
+    do {                                                                                                                                   \
+        long long must_a = (long long)(a), must_b = (long long)(b);                                                                        \
+        if (must_a != must_b)                                                                                                              \
+            ck_abort_msg("%s is %lld, %s is %lld", #a, must_a, #b, must_b);                                                                \
+    } while (0)
 
 #endif
