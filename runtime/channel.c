@@ -274,6 +274,42 @@ uint32_t w_channel_view(const struct w_channel *channel, uint32_t bytes_max, str
     return count;
 }
 
+/* In `block`, the first end of a message that is not gone; 0: none (no message ends at 0). */
+static uint32_t block_next_end(const struct w_channel_block *block)
+{
+    return block->end_taken < block_end_count(block) ? *(block_ends_top(block) - 1 - block->end_taken) : 0;
+}
+
+uint32_t w_channel_to_boundary(const struct w_channel *channel)
+{
+    const struct w_channel_block *block = channel->first;
+    uint32_t offset = channel->begin_bytes, position = channel->head_position, number = 0, sum = 0;
+    for (;;) {
+        const struct reference *reference = channel_reference(channel, number);
+        if (reference != NULL && reference->at == position) {
+            sum += reference->bytes;
+            if (reference->boundary)
+                return sum;
+            number++;
+            continue;
+        }
+        W_ASSERT(block != NULL);
+        uint32_t end = block_next_end(block), piece = (end != 0 ? end : block->used_bytes) - offset;
+        bool interrupted = reference != NULL && reference->at - position < piece;
+        if (interrupted)
+            piece = reference->at - position;
+        sum += piece;
+        position += piece;
+        offset += piece;
+        if (interrupted)
+            continue;
+        if (end != 0)
+            return sum;
+        block = block->next;
+        offset = 0;
+    }
+}
+
 static uint32_t channel_take_reference(struct w_core *core, struct w_channel *channel, struct reference *reference, uint32_t bytes,
                                        uint32_t *messages)
 {

@@ -65,6 +65,8 @@ void w_channel_unreserve(struct w_core *core, struct w_channel *channel);
 
 /* Where the next `bytes_max` bytes lie, in at most `count_max` pieces: answers how many pieces, and how many bytes they have. */
 uint32_t w_channel_view(const struct w_channel *channel, uint32_t bytes_max, struct iovec *vectors, uint32_t count_max, uint32_t *bytes);
+/* Bytes from the head to the next end of a message behind it. Not for an empty channel, or one without boundaries. */
+uint32_t w_channel_to_boundary(const struct w_channel *channel);
 /* Moves the head over `bytes` that the kernel took; answers how many messages are gone whole by that. */
 uint32_t w_channel_take(struct w_core *core, struct w_channel *channel, uint32_t bytes);
 /* Sends everything home. Not while a send is in flight. */

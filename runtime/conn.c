@@ -12,6 +12,9 @@
 
 #include "runtime/limits.h"
 
+/* So long may an allocator answer nothing before it costs a connection. */
+#define THIRST_MAX_NS WEIR_SECOND
+
 static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message);
 
 static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation operation)
@@ -346,7 +349,7 @@ void w_conn_pause(weir_conn *conn)
 void w_conn_resume(weir_conn *conn)
 {
     conn->paused = conn->later = false;
-    if (!conn->greeted) /* it could not say anything meanwhile */
+    if (!conn->greeted && conn->state == W_CONN_OPEN) /* it could not say anything meanwhile */
         conn->state_ns = conn->core->io->now_ns;
     if (conn->state == W_CONN_OPEN)
         w_conn_schedule(conn, W_CONN_DO_DELIVER);
@@ -368,6 +371,22 @@ static bool conn_memory_is_there(const struct w_core *core)
 {
     uint64_t budget = core->pool.budget_bytes;
     return atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4;
+}
+
+bool w_conn_thirst(struct w_core *core)
+{
+    weir_conn *thirsty = core->lists[W_CORE_THIRSTY].first;
+    if (W_LIKELY(thirsty == NULL)) {
+        core->thirst_ns = 0;
+        return false;
+    }
+    if (core->thirst_ns == 0 || !conn_memory_is_there(core)) {
+        core->thirst_ns = core->io->now_ns;
+    } else if (core->io->now_ns - core->thirst_ns > THIRST_MAX_NS) {
+        core->thirst_ns = core->io->now_ns;
+        w_conn_end(thirsty, WEIR_REASON_NO_MEMORY, -ENOMEM);
+    }
+    return true;
 }
 
 bool w_conn_could_feed(const struct w_core *core)
@@ -437,10 +456,10 @@ static void conn_count_put(weir_conn *conn)
 
 static void conn_write(weir_conn *conn)
 {
+    conn_count_put(conn);
     if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING ||
         w_writer_queued_bytes(&conn->writer) == 0)
         return;
-    conn_count_put(conn);
     w_stats_add_u32(&conn->shared.sends, 1);
     w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
 }
@@ -619,9 +638,9 @@ void w_conn_abandon(weir_conn *conn, weir_reason reason, int error)
     conn_free(conn);
 }
 
-uint64_t w_conn_weight(const weir_conn *conn)
+uint64_t w_conn_weight(const weir_conn *conn, bool assembly)
 {
-    return w_writer_queued_bytes(&conn->writer) + conn->reader.held_bytes;
+    return conn->reader.held_bytes + (assembly ? 0 : w_writer_queued_bytes(&conn->writer));
 }
 
 void w_conn_attend(weir_conn *conn)

@@ -158,10 +158,12 @@ void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
 /* Those that waited for a buffer, or for memory, go on as far as there is some. */
 void w_conn_feed_starved(struct w_core *core);
 void w_conn_water_thirsty(struct w_core *core);
+/* At the end of a turn: true when somebody is thirsty. If that has lasted too long though the budget has room, the allocator has nothing: one ends. */
+bool w_conn_thirst(struct w_core *core);
 /* True when one that waits could go on. */
 bool w_conn_could_feed(const struct w_core *core);
 
-/* What it holds of the shard's memory, roughly: for choosing whom to end when it is spent. */
-uint64_t w_conn_weight(const weir_conn *conn);
+/* What it holds of the shard's memory, roughly, or of the part for messages being put together: for choosing whom to end when that is spent. */
+uint64_t w_conn_weight(const weir_conn *conn, bool assembly);
 
 #endif

@@ -148,8 +148,10 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
     if (name != NULL)
         *name = listen_name(listener, index);
     /* Release: a shard that sees LISTENING sees all of the above. */
+    w_runtime_enter(runtime);
     atomic_store_explicit(&listener->state, W_LISTENER_LISTENING, memory_order_release);
     w_runtime_ring(runtime);
+    w_runtime_leave(runtime);
     return 0;
 }
 
@@ -166,6 +168,8 @@ int weir_listener_stop(weir_runtime *runtime, weir_listener name)
     if (listener == NULL || !atomic_compare_exchange_strong_explicit(&listener->state, &expected, W_LISTENER_STOPPING, memory_order_release,
                                                                      memory_order_relaxed))
         return -ENOENT;
+    w_runtime_enter(runtime);
     w_runtime_ring(runtime);
+    w_runtime_leave(runtime);
     return 0;
 }

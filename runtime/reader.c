@@ -47,8 +47,6 @@ struct delivery {
 static void *reader_take_piece(struct w_core *core, struct w_reader *reader, uint32_t bytes)
 {
     uint32_t piece_bytes = (uint32_t)w_pool_round(bytes);
-    if (core->assembly_bytes + piece_bytes > core->assembly_limit_bytes)
-        return NULL;
     void *piece = w_pool_take(&core->pool, piece_bytes);
     if (piece == NULL)
         return NULL;
@@ -259,6 +257,7 @@ static int reader_deliver(struct delivery *d, const uint8_t *data, uint32_t byte
             *used = bytes;
             break;
         }
+        result = 0;
         weir_message message = {.data = data + *used + cut.payload_offset, .bytes = cut.payload_bytes};
         d->core->origin = origin;
         enum w_reader_verdict verdict = d->sink(d->reader, &message);

@@ -121,6 +121,9 @@ void weir_close(weir_runtime **pointer)
     if (runtime == NULL)
         return;
     weir_stop(runtime);
+    /* Acquire: pairs with the ringer's last step. It is a loop of a few wakes, so this is short. */
+    while (atomic_load_explicit(&runtime->ringers, memory_order_acquire) != 0)
+        sched_yield();
     const weir_config config = runtime->config;
     for (uint32_t i = 0; i < config.shards && runtime->shards != NULL && runtime->shards[i] != NULL; i++) {
         runtime_finish_turns(runtime->shards[i]);
@@ -143,7 +146,7 @@ void weir_close(weir_runtime **pointer)
 
 void w_runtime_ring(weir_runtime *runtime)
 {
-    /* Release: who sees the new epoch sees the order. */
+    /* Release: who sees the new epoch sees the order, and whoever gives it (w_runtime_enter). */
     atomic_fetch_add_explicit(&runtime->orders.epoch, 1, memory_order_release);
     for (uint32_t i = 0; i < runtime->config.shards && runtime->shards != NULL; i++) {
         weir_shard *shard = runtime->shards[i];
@@ -152,11 +155,25 @@ void w_runtime_ring(weir_runtime *runtime)
     }
 }
 
+void w_runtime_enter(weir_runtime *runtime)
+{
+    /* Relaxed: the epoch publishes it. */
+    atomic_fetch_add_explicit(&runtime->ringers, 1, memory_order_relaxed);
+}
+
+void w_runtime_leave(weir_runtime *runtime)
+{
+    /* Release: our last look at the runtime is over. */
+    atomic_fetch_sub_explicit(&runtime->ringers, 1, memory_order_release);
+}
+
 void weir_stop(weir_runtime *runtime)
 {
+    w_runtime_enter(runtime);
     /* Relaxed: the ring publishes it. */
     if (!atomic_exchange_explicit(&runtime->orders.stopping, true, memory_order_relaxed))
         w_runtime_ring(runtime);
+    w_runtime_leave(runtime);
 }
 
 /* --- running --- */

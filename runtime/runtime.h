@@ -14,8 +14,12 @@ struct weir_runtime {
     weir_shard **shards; /* config.shards of them */
     int *handles;        /* of all listeners: a row of config.shards for each */
     _Atomic bool ran;    /* weir_run has been called */
+    _Atomic uint32_t ringers; /* threads between w_runtime_enter and _leave: weir_close waits for them */
 };
 
+/* Round the giving of an order: it may be the last one, and whoever follows it may want to close the runtime while the giver is still here. */
+void w_runtime_enter(weir_runtime *runtime);
+void w_runtime_leave(weir_runtime *runtime);
 /* Tells all shards to look at the orders. Any thread, and signal handlers. */
 void w_runtime_ring(weir_runtime *runtime);
 

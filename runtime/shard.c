@@ -96,7 +96,6 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     core->conns = &shard->conns;
     core->conn_at = shard_conn_at;
     core->conn_freed = shard_conn_freed;
-    core->assembly_limit_bytes = config->assembly_bytes;
     shard->orders = orders;
     w_pool_init(&core->pool, &config->allocator, config->memory_bytes);
     int result = shard_open_io(shard, engine, config, error);
@@ -159,7 +158,7 @@ uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
 {
     const weir_config *config = shard->core.config;
     return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) +
-           config->dials * sizeof(struct w_dialer_place) + shard->orders->listener_count * sizeof(struct w_listener_part);
+           config->dials * (sizeof(struct w_dialer_place) + shard->core.io->lookup_bytes) + shard->orders->listener_count * sizeof(struct w_listener_part);
 }
 
 /* --- the turn --- */
@@ -268,8 +267,8 @@ static bool shard_relieve(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
     uint64_t taken = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget = core->pool.budget_bytes;
-    uint64_t assembly_limit = core->assembly_limit_bytes;
-    if (W_LIKELY(taken <= budget - budget / 8 && core->assembly_bytes <= assembly_limit - assembly_limit / 8))
+    bool assembly = core->assembly_bytes > core->config->assembly_bytes;
+    if (W_LIKELY(taken <= budget - budget / 8 && !assembly))
         return false;
     if (core->io->now_ns - shard->relief_ns < RELIEF_PAUSE_NS || weir_find(shard, shard->relief_victim) != NULL)
         return true;
@@ -278,14 +277,14 @@ static bool shard_relieve(weir_shard *shard)
     for (uint32_t slot = 0; slot < shard->conns.made; slot++) {
         weir_conn *conn = w_table_at(&shard->conns, slot);
         bool living = conn->state == W_CONN_OPEN || conn->state == W_CONN_DRAINING;
-        if (living && w_conn_weight(conn) > (heaviest == NULL ? 0 : w_conn_weight(heaviest)))
+        if (living && w_conn_weight(conn, assembly) > (heaviest == NULL ? 0 : w_conn_weight(heaviest, assembly)))
             heaviest = conn;
     }
     if (heaviest == NULL)
-        return true;
+        return false; /* the embedder holds it in blobs: nobody to end */
     shard->relief_victim = w_conn_id(heaviest);
     w_core_log(core, WEIR_LOG_WARNING, "memory is nearly spent (%llu of %llu bytes): ending the connection that holds the most, %llu bytes",
-               (unsigned long long)taken, (unsigned long long)budget, (unsigned long long)w_conn_weight(heaviest));
+               (unsigned long long)taken, (unsigned long long)budget, (unsigned long long)w_conn_weight(heaviest, assembly));
     w_conn_end(heaviest, WEIR_REASON_MEMORY, -ENOBUFS);
     return true;
 }
@@ -332,7 +331,8 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
         shard_drain_some(shard);
     shard_attend(shard);
     w_conn_feed_starved(core);
-    bool short_of_memory = shard_relieve(shard) || core->lists[W_CORE_THIRSTY].first != NULL;
+    bool short_of_memory = shard_relieve(shard);
+    short_of_memory |= w_conn_thirst(core);
     w_stats_add(&core->stats.turns, 1);
     if (W_UNLIKELY(shard_is_done(shard))) {
         w_wheel_clear(&core->wheel, &shard->stop_timer);

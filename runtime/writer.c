@@ -43,6 +43,8 @@ static uint32_t writer_gather(struct w_writer *writer, struct w_io_gather *gathe
 
 void w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token)
 {
+    if (writer->lane != NULL && writer->lane_run_bytes == 0 && writer->run_bytes > 0) /* came in mid-run: the run ends with its present message */
+        writer->run_bytes = w_base_min_u32(writer->run_bytes, w_channel_to_boundary(&writer->channel));
     if (writer->run_bytes == 0 && writer->lane_run_bytes == 0) {
         writer->lane_run_bytes = w_writer_lane_bytes(writer);
         writer->run_bytes = writer->channel.queued_bytes;

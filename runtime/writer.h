@@ -2,7 +2,8 @@
 /* writer: drains a connection's channels into one send at a time.
  *
  * Its unit is a run: from the head to the tail that it saw at the start, so it ends at a message boundary by construction, and it is bounded by the
- * channel's hard limit. A run begun is finished before anything else goes out; the control lane goes first in each run. */
+ * channel's hard limit. Nothing else goes out before it is finished; the control lane goes first in each run, and what comes into the lane
+ * in mid-run ends the run with its present message. */
 #ifndef W_WRITER_H
 #define W_WRITER_H
 

@@ -147,8 +147,8 @@ struct w_io_engine {
     int (*adopt)(struct w_io *io, int descriptor, const weir_socket_options *options);
     void (*connect)(struct w_io *io, int handle, const struct w_io_address *address, uint64_t token);
     void (*receive)(struct w_io *io, int handle, uint64_t token);
-    /* True when the connection is reset already. To be asked once after the first bytes that a receive brings: Linux (6.18 too) lets a multishot receive
-     * wait for ever if it is started when bytes and, behind them, a reset have come already. If so: cancel, and start it again. */
+    /* True when the peer's end or a reset has come already. To be asked once after the first bytes that a receive brings: Linux (6.18 too) lets a multishot
+     * receive wait for ever if it was started when bytes and, behind them, a reset (TCP) or the end (unix) had come. If so: cancel, and start it again. */
     bool (*hung_up)(struct w_io *io, int handle);
     void (*send)(struct w_io *io, int handle, const void *data, size_t bytes, uint64_t token);
     void (*send_gather)(struct w_io *io, int handle, struct w_io_gather *gather, uint64_t token);
@@ -193,6 +193,7 @@ struct w_io {
     uint32_t buffers_free; /* of them, those the kernel can fill */
     uint32_t buffer_bytes; /* each */
     uint64_t memory_bytes; /* everything this engine has mapped and allocated, rings included */
+    uint64_t lookup_bytes;         /* what each look-up under way takes beside that */
     struct w_io_counters counters;
 };
 

@@ -170,12 +170,10 @@ static void sim_accept_one(struct w_io *io, int handle, uint64_t token)
     w_sim_operation_queue(enter(io, "accept_one"), W_SIM_ACCEPT, handle, token)->once = true;
 }
 
-/* A receive of this kernel never misses a reset. */
 static bool sim_hung_up(struct w_io *io, int handle)
 {
-    (void)handle;
-    (void)enter(io, "hung_up");
-    return false;
+    const struct w_sim_socket *socket = w_sim_socket_of(enter(io, "hung_up")->world, handle);
+    return socket->death != 0 || (socket->other != NULL && socket->other->outbound.end_arrived);
 }
 
 static int sim_socket(struct w_io *io, const struct w_io_address *address, const weir_socket_options *options)
@@ -374,14 +372,16 @@ static void sim_wake(struct w_io *io)
 static int sim_descriptor(struct w_io *io)
 {
     struct w_sim_shard *shard = shard_of(io);
-    W_SIM_REQUIRE(shard->world, shard->embedded, "descriptor() of a shard that was not opened embedded");
+    if (shard->thread != NULL && !shard->embedded)
+        return -EINVAL;
+    shard->embedded = true;
     return 1000000 + (int)shard->index; /* a number and nothing more: see weir_sim_readable() */
 }
 
 static bool sim_may_sleep(struct w_io *io)
 {
     struct w_sim_shard *shard = enter(io, "may_sleep");
-    W_SIM_REQUIRE(shard->world, shard->embedded, "may_sleep() of a shard that was not opened embedded");
+    W_SIM_REQUIRE(shard->world, shard->embedded, "may_sleep() of a shard that is not embedded");
     weir_sim_run_until(shard->world, shard->world->now_ns);
     shard->armed = !has_news(shard);
     if (shard->armed)

@@ -85,6 +85,13 @@ static bool ends_for_want(struct w_sim_operation *operation, bool first)
     return w_sim_world_strikes(shard->world, shard->io.buffers_free > 0 ? WEIR_SIM_NO_BUFFERS_IDLE : WEIR_SIM_BUFFERS_SPENT);
 }
 
+/* A receive that starts with bytes and, behind them, a reset (or a unix socket's end) may not be told of that: hung_up() knows. */
+static bool hides_end(const struct w_sim_socket *socket)
+{
+    bool is_unix = socket->local.socket.any.sa_family == AF_UNIX;
+    return socket->death != 0 || (is_unix && socket->other != NULL && socket->other->outbound.end_arrived);
+}
+
 static void try_receive(struct w_sim_operation *operation, bool first)
 {
     static const int errors[] = {ECONNRESET, ETIMEDOUT, EHOSTUNREACH};
@@ -94,11 +101,15 @@ static void try_receive(struct w_sim_operation *operation, bool first)
         w_sim_socket_kill(socket, errors[w_sim_world_below(world, W_COUNT(errors))]);
     uint32_t readable = w_sim_pipe_readable(socket);
     int error = 0;
+    if (first && readable > 0 && hides_end(socket) && w_sim_world_strikes(world, WEIR_SIM_HIDDEN_END))
+        operation->deaf = true;
     if (socket->kind != W_SIM_SOCKET_STREAM) {
         error = w_sim_socket_take_error(socket);
         end(operation, error != 0 ? -error : -ENOTCONN);
     } else if (readable > 0) {
         receive_data(operation, readable);
+    } else if (operation->deaf && !socket->shut_read) {
+        return;
     } else if (w_sim_pipe_ended(socket)) {
         end(operation, 0);
     } else if ((error = w_sim_socket_take_error(socket)) != 0) {

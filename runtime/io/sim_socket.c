@@ -379,7 +379,7 @@ void w_sim_socket_pair(struct w_sim_socket *one, struct w_sim_socket *two)
 
 void w_sim_socket_close(struct w_sim_socket *socket, bool reset)
 {
-    w_sim_world_note(socket->world, "close", socket->handle, reset || socket->reset_on_close, (int64_t)w_sim_pipe_readable(socket));
+    w_sim_world_note(socket->world, "socket-close", socket->handle, reset || socket->reset_on_close, (int64_t)w_sim_pipe_readable(socket));
     close_handle(socket);
     socket->closed = true;
     if (socket->kind == W_SIM_SOCKET_LISTENING)

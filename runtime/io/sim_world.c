@@ -23,6 +23,7 @@ static const char *const fault_names[WEIR_SIM_FAULT_COUNT] = {
     [WEIR_SIM_BUFFERS_SPENT] = "buffers-spent",
     [WEIR_SIM_RESET] = "reset",
     [WEIR_SIM_RESET_UNREAD] = "reset-unread",
+    [WEIR_SIM_HIDDEN_END] = "hidden-end",
     [WEIR_SIM_LATE] = "late",
     [WEIR_SIM_LATE_CANCEL] = "late-cancel",
     [WEIR_SIM_CANCEL_MISSED] = "cancel-missed",
@@ -294,27 +295,27 @@ uint64_t weir_sim_now_ns(const struct weir_sim_world *world)
     return world->now_ns;
 }
 
-uint64_t weir_sim_next_ns(const struct weir_sim_world *world)
+uint64_t weir_sim_next_ns(struct weir_sim_world *world)
 {
+    struct w_sim_event stale;
+    while (world->event_count > 0 && event_is_stale(&world->events[0]))
+        event_pop(world, &stale);
     return world->event_count == 0 ? UINT64_MAX : world->events[0].due_ns;
 }
 
 bool weir_sim_step(struct weir_sim_world *world)
 {
     W_SIM_REQUIRE(world, !world->in_action, "a step from inside a scheduled action");
-    while (world->event_count > 0) {
-        struct w_sim_event event;
-        event_pop(world, &event);
-        if (event_is_stale(&event))
-            continue;
-        if (event.due_ns > world->now_ns)
-            world->now_ns = event.due_ns;
-        world->in_action = true;
-        event.action(world, event.object, event.argument);
-        world->in_action = false;
-        return true;
-    }
-    return false;
+    if (weir_sim_next_ns(world) == UINT64_MAX)
+        return false;
+    struct w_sim_event event;
+    event_pop(world, &event);
+    if (event.due_ns > world->now_ns)
+        world->now_ns = event.due_ns;
+    world->in_action = true;
+    event.action(world, event.object, event.argument);
+    world->in_action = false;
+    return true;
 }
 
 void weir_sim_run_until(struct weir_sim_world *world, uint64_t now_ns)

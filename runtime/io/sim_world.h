@@ -121,6 +121,7 @@ struct w_sim_operation {
     bool attempting;      /* an event that tries it is on its way */
     bool tried;           /* it has been tried once */
     bool cancelled;       /* a cancel has reached it */
+    bool deaf;            /* a receive that will not be told of the reset */
     bool once;            /* an accept of one connection */
     uint64_t last_due_ns; /* of its completions: those of one operation stay in order */
     const struct w_io_address *address;

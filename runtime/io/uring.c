@@ -122,10 +122,10 @@ static void uring_receive(struct w_io *io, int handle, uint64_t token)
 
 static bool uring_hung_up(struct w_io *io, int handle)
 {
-    struct pollfd state = {.fd = handle};
+    struct pollfd state = {.fd = handle, .events = POLLRDHUP};
     (void)io;
     /* Not recv(MSG_PEEK), not SO_ERROR: both use the error up. */
-    return poll(&state, 1, 0) == 1 && (state.revents & (POLLHUP | POLLERR)) != 0;
+    return poll(&state, 1, 0) == 1 && (state.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
 }
 
 static void uring_send(struct w_io *io, int handle, const void *data, size_t bytes, uint64_t token)

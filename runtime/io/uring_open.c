@@ -121,6 +121,7 @@ static int open_rings(struct w_uring *uring, uint32_t shard_count, weir_error *e
             uring, WEIR_LOG_WARNING,
             "shard %u has a completion queue of %u instead of %u: locked memory is short (ulimit -l 65536; systemd: LimitMEMLOCK=64M)",
             uring->shard_index, completions, W_FEATURE_COMPLETIONS);
+    uring->io.lookup_bytes = sizeof(struct w_uring_lookup);
     uring->io.memory_bytes = sizeof *uring + w_ring_bytes(submissions, completions) + w_buffers_mapped_bytes(&uring->buffers) +
                              w_buffers_allocated_bytes(&uring->buffers);
     return 0;

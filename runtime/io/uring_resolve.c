@@ -36,7 +36,6 @@ static void free_lookup(struct w_uring *uring, struct w_uring_lookup *lookup)
     while (*link != lookup)
         link = &(*link)->next;
     *link = lookup->next;
-    uring->io.memory_bytes -= sizeof *lookup;
     uring->allocator->release(uring->allocator->user, lookup, sizeof *lookup);
 }
 
@@ -66,7 +65,6 @@ void w_uring_resolve(struct w_io *io, struct w_io_resolve *resolve, uint64_t tok
     *lookup = (struct w_uring_lookup){.next = uring->lookups, .work = work, .asked = resolve, .token = token};
     lookup->interval.tv_nsec = INTERVAL_FIRST_NS;
     uring->lookups = lookup;
-    uring->io.memory_bytes += sizeof *lookup;
     set_timer(uring, lookup);
 }
 

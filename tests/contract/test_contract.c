@@ -42,7 +42,11 @@ static void for_rough_sim(void)
 static TCase *cases_of(const struct outside *outside, void (*setup)(void))
 {
     TCase *tcase = tcase_create(outside->name);
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    int seeds = outside->real ? 2 : 5;
+#else
     int seeds = outside->real ? 2 : 20;
+#endif
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_set_timeout(tcase, 60);
     cases_stream_add(tcase, seeds);

@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
@@ -205,10 +206,30 @@ int live_socket(int receive_buffer_bytes)
     return descriptor;
 }
 
+/* The kernel takes a closed ring apart later, and interrupts the threads that knew it: EINTR, without any signal. */
+ssize_t live_send(int descriptor, const void *data, size_t bytes, int flags)
+{
+    ssize_t result;
+    while ((result = send(descriptor, data, bytes, flags | MSG_NOSIGNAL)) < 0 && errno == EINTR)
+        ;
+    return result;
+}
+
+ssize_t live_receive(int descriptor, void *data, size_t bytes, int flags)
+{
+    ssize_t result;
+    while ((result = recv(descriptor, data, bytes, flags)) < 0 && errno == EINTR)
+        ;
+    return result;
+}
+
 int live_connect(int descriptor, int port)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
-    return connect(descriptor, (struct sockaddr *)&to, sizeof to) == 0 ? 0 : -errno;
+    int result;
+    while ((result = connect(descriptor, (struct sockaddr *)&to, sizeof to)) != 0 && (errno == EINTR || errno == EALREADY))
+        live_sleep(WEIR_MILLISECOND / 10);
+    return result == 0 || errno == EISCONN ? 0 : -errno;
 }
 
 int live_dial(const struct live *live)
@@ -228,7 +249,7 @@ int live_dial_narrow(const struct live *live)
 void live_write(int descriptor, const void *data, size_t bytes)
 {
     for (const uint8_t *at = data; bytes > 0;) {
-        ssize_t written = send(descriptor, at, bytes, MSG_NOSIGNAL);
+        ssize_t written = live_send(descriptor, at, bytes, 0);
         if (written <= 0)
             ck_abort_msg("client: writing %zu bytes: %s", bytes, strerror(errno));
         at += written;
@@ -239,7 +260,7 @@ void live_write(int descriptor, const void *data, size_t bytes)
 void live_read(int descriptor, void *data, size_t bytes)
 {
     for (uint8_t *at = data; bytes > 0;) {
-        ssize_t got = recv(descriptor, at, bytes, 0);
+        ssize_t got = live_receive(descriptor, at, bytes, 0);
         if (got <= 0)
             ck_abort_msg("client: %zu bytes missing: %s", bytes, got == 0 ? "end of file" : strerror(errno));
         at += got;
@@ -291,7 +312,7 @@ int live_read_end(int descriptor, uint64_t *bytes)
     static _Thread_local uint8_t sink[64 * KIB];
     uint64_t sum_bytes = 0;
     ssize_t got;
-    while ((got = recv(descriptor, sink, sizeof sink, 0)) > 0)
+    while ((got = live_receive(descriptor, sink, sizeof sink, 0)) > 0)
         sum_bytes += (uint64_t)got;
     int result = got == 0 ? 0 : errno;
     if (result == EAGAIN)
@@ -352,6 +373,7 @@ void live_pulse_stop(struct live_pulse *pulse, uint64_t limit_ns)
 
 int live_main(const char *name, const TTest *const *tests, size_t test_count)
 {
+    mallopt(M_MMAP_THRESHOLD, 64 * KIB); /* so that what is released leaves the process, and resident bytes can be measured */
     Suite *suite = suite_create(name);
     TCase *cases = tcase_create(name);
     tcase_set_timeout(cases, 60);

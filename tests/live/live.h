@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/types.h>
 
 #include <check.h>
 #include <weir/weir.h>
@@ -46,11 +47,11 @@
 
 /* An allocator that counts, and can say no. */
 struct account {
-    _Atomic int64_t bytes, peak_bytes; /* out now, and at most */
-    _Atomic int64_t pieces;            /* allocations out now */
-    _Atomic int64_t calls;             /* allocations asked for */
-    _Atomic int64_t refused;           /* of them answered NULL */
-    int64_t fail_from, fail_to;        /* calls (from 1) answered NULL; 0: none */
+    _Atomic int64_t bytes, peak_bytes;  /* out now, and at most */
+    _Atomic int64_t pieces;             /* allocations out now */
+    _Atomic int64_t calls;              /* allocations asked for */
+    _Atomic int64_t refused;            /* of them answered NULL */
+    _Atomic int64_t fail_from, fail_to; /* calls (from 1) answered NULL; 0: none */
 };
 
 weir_allocator account_allocator(struct account *account);
@@ -107,6 +108,9 @@ int live_socket(int receive_buffer_bytes);     /* 0: the kernel tunes it */
 int live_connect(int descriptor, int port);    /* 0 or a negative errno */
 int live_dial(const struct live *live);        /* a connected socket */
 int live_dial_narrow(const struct live *live); /* one that can take only a few KiB unread */
+/* As send() and recv(), but not to be interrupted, and without SIGPIPE. */
+ssize_t live_send(int descriptor, const void *data, size_t bytes, int flags);
+ssize_t live_receive(int descriptor, void *data, size_t bytes, int flags);
 void live_write(int descriptor, const void *data, size_t bytes);
 void live_read(int descriptor, void *data, size_t bytes);
 /* One frame of payload_bytes (four bytes of length before it); `seed` says what is in it. */

@@ -17,16 +17,16 @@ static void pump_and_half_close(int client, const uint8_t *data, size_t bytes)
     uint8_t *came = malloc(bytes);
     size_t written = 0, got = 0;
     while (written < bytes) {
-        ssize_t step = send(client, data + written, bytes - written, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t step = live_send(client, data + written, bytes - written, MSG_DONTWAIT);
         if (step > 0) {
             written += (size_t)step;
             continue;
         }
         ck_assert_int_eq(errno, EAGAIN);
         struct pollfd wait = {.fd = client, .events = POLLIN | POLLOUT};
-        ck_assert_int_gt(poll(&wait, 1, LIVE_PATIENCE_S * 1000), 0);
+        ck_assert_int_ne(poll(&wait, 1, LIVE_PATIENCE_S * 1000), 0);
         if (wait.revents & POLLIN) {
-            step = recv(client, came + got, bytes - got, 0);
+            step = live_receive(client, came + got, bytes - got, 0);
             ck_assert_int_gt(step, 0);
             got += (size_t)step;
         }
@@ -263,10 +263,10 @@ static uint64_t dribble(int client)
     uint64_t begin_ns = live_now_ns();
     for (size_t at = 0; at < bytes; at++) {
         uint8_t back;
-        if (send(client, frame + at, 1, MSG_NOSIGNAL) != 1)
+        if (live_send(client, frame + at, 1, 0) != 1)
             break;
         live_sleep(10 * WEIR_MILLISECOND);
-        ssize_t got = recv(client, &back, 1, MSG_DONTWAIT);
+        ssize_t got = live_receive(client, &back, 1, MSG_DONTWAIT);
         if (got == 0 || (got < 0 && errno != EAGAIN))
             break;
         ck_assert_int_lt(got, 1);

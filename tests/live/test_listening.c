@@ -170,6 +170,33 @@ START_TEST(unix_abstract)
 }
 END_TEST
 
+START_TEST(a_unix_visitor_that_has_left_already)
+{
+    char address[80];
+    snprintf(address, sizeof address, "unix://@weir-test-left-%d", (int)getpid());
+    struct stage stage;
+    stage_open(&stage, NULL);
+    fixture_listen(stage.fixture.runtime, address, &stage.witness.protocol);
+    for (uint32_t round = 0; round < 2; round++) {
+        int visitor = visitor_dial(address);
+        visitor_send_frame(NULL, visitor, "said and gone", 13);
+        if (round == 0)
+            shutdown(visitor, SHUT_WR);
+        else
+            close(visitor);
+        UNTIL(&stage.fixture, stage.witness.closed == round + 1);
+        MUST_EQUAL(stage.witness.messages, round + 1);
+        MUST(stage.witness.event.reason == WEIR_REASON_PEER || (round == 1 && stage.witness.event.reason == WEIR_REASON_RESET));
+        if (round == 0) {
+            visitor_expect_frame(&stage.fixture, visitor, "said and gone", 13);
+            visitor_expect_end(&stage.fixture, visitor);
+            close(visitor);
+        }
+    }
+    stage_close(&stage);
+}
+END_TEST
+
 START_TEST(inherited_descriptor)
 {
     struct stage stage;
@@ -403,7 +430,7 @@ START_TEST(adopting_what_cannot_be)
     weir_stop(stage.fixture.runtime);
     UNTIL(&stage.fixture, (close(pair[1]), stage.fixture.over_count == 1));
     MUST_EQUAL(weir_adopt(stage.fixture.shard, other[0], &stage.witness.protocol, NULL, &id), -ESHUTDOWN);
-    MUST_EQUAL(stage.witness.opened, stage.witness.closed);
+    MUST_EQUAL(stage.witness.closed, 1); /* opened or not: an adopted socket always gets its on_close */
     stage_close(&stage);
 }
 END_TEST
@@ -547,6 +574,6 @@ START_TEST(listen_options_reach_the_connection)
 END_TEST
 
 FIXTURE_MAIN("listening", tcp_with_four_and_six, tcp_with_every_address, unix_path, unix_path_that_is_no_socket, unix_abstract,
-             inherited_descriptor, systemd_descriptors, two_listeners_two_protocols, stopping_one_listener,
-             listening_from_another_thread_while_it_runs, connections_spread_over_shards, adopting, adopting_what_cannot_be, bad_addresses,
-             bad_protocols, listeners_run_out, on_open_refuses, listen_options_reach_the_connection)
+             a_unix_visitor_that_has_left_already, inherited_descriptor, systemd_descriptors, two_listeners_two_protocols,
+             stopping_one_listener, listening_from_another_thread_while_it_runs, connections_spread_over_shards, adopting,
+             adopting_what_cannot_be, bad_addresses, bad_protocols, listeners_run_out, on_open_refuses, listen_options_reach_the_connection)

@@ -28,7 +28,7 @@ static struct fake {
     struct w_io io;
     struct w_io_engine engine;
     weir_allocator allocator;
-    uint64_t allocated;    /* pieces that are out */
+    uint64_t allocated;       /* pieces that are out */
     int64_t allocations_left; /* so many more succeed; negative: all */
     struct {
         uint8_t *memory; /* of the bytes that it holds, no more, so that a look beyond them is found */
@@ -147,7 +147,6 @@ static inline void fake_start(uint64_t budget_bytes)
     core->engine = &fake.engine;
     core->owner = w_core_self();
     core->in_turn = true;
-    core->assembly_limit_bytes = budget_bytes;
     core->pinned_limit = FAKE_BUFFERS / 8;
     w_pool_init(&core->pool, &fake.allocator, budget_bytes);
 }
@@ -166,6 +165,7 @@ static inline void fake_end(void)
         MUST_EQUAL(fake.buffers[i].references, 0);
     MUST_EQUAL(fake.io.buffers_free, FAKE_BUFFERS);
     MUST_EQUAL(fake.core.assembly_bytes, 0);
+    MUST_EQUAL(fake.core.blobs, 0);
     MUST_EQUAL(fake.core.pool.taken_bytes, 0);
     w_pool_finish(&fake.core.pool);
     MUST_EQUAL(fake.allocated, 0);

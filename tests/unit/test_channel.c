@@ -81,6 +81,8 @@ static void check_counts(void)
     MUST((channel.first == NULL) == (channel.last == NULL));
     if (model.count == 0)
         MUST(channel.first == NULL && channel.references == NULL);
+    if (model.end_count > 0)
+        MUST_EQUAL(w_channel_to_boundary(&channel), model.ends[0]);
 }
 
 /* Looks at up to bytes_max in up to count_max pieces; answers the bytes. */
@@ -104,7 +106,7 @@ static uint32_t check_view(uint32_t bytes_max, uint32_t count_max)
     return bytes;
 }
 
-/* All of it: by taking nothing but looking through windows that move a copy would not be a look, so in one window that is large enough. */
+/* All of it in one view. */
 static void check_all(void)
 {
     static struct iovec vectors[65536];

@@ -160,7 +160,7 @@ START_TEST(varint_wire_format)
         {1 << 21, {0x80, 0x80, 0x80, 0x01}, 4},
         {(1 << 28) - 1, {0xff, 0xff, 0xff, 0x7f}, 4},
         {1 << 28, {0x80, 0x80, 0x80, 0x80, 0x01}, 5},
-        {WEIR_MESSAGE_MAX_BYTES, {0x80, 0x80, 0x80, 0x80, 0x04}, 5},
+        {WEIR_MESSAGE_MAX_BYTES, {0x80, 0xe0, 0xff, 0xff, 0x03}, 5},
     };
     weir_codec codec = codec_of((weir_frame_options){.length = WEIR_FRAME_VARINT, .message_max_bytes = WEIR_MESSAGE_MAX_BYTES});
     for (size_t i = 0; i < sizeof wires / sizeof wires[0]; i++) {

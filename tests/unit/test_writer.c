@@ -117,6 +117,8 @@ static void start(uint64_t token)
 {
     static uint8_t run[QUEUE_BYTES + 4096];
     uint32_t sends = fake.sends;
+    if (lane.count > 0 && lane_run_bytes == 0 && data_run_bytes > data.ends[0])
+        data_run_bytes = data.ends[0]; /* the lane came in mid-run */
     if (lane_run_bytes + data_run_bytes == 0) {
         lane_run_bytes = lane.count;
         data_run_bytes = data.count;
@@ -230,28 +232,39 @@ START_TEST(without_memory_for_vectors)
 }
 END_TEST
 
-/* A control message waits for the end of the run under way, and for no more than that. */
+static void must_send(uint32_t bytes, char first)
+{
+    w_writer_start(&fake.core, &writer, 3, 4);
+    MUST_EQUAL(fake.send.bytes, bytes);
+    MUST_EQUAL(*(const char *)fake.send.vectors[0].iov_base, first);
+    fake.send.bytes = 0;
+}
+
+/* A control message waits for the end of the message under way, and for no more than that. */
 START_TEST(the_lane_goes_first_at_a_boundary)
 {
     weir_seal seal = {.head = {'d'}, .head_bytes = 1}, control = {.head = {'c'}, .head_bytes = 1};
     static uint8_t payload[3000];
+    memset(payload, 'p', sizeof payload);
     writer_begin();
-    w_channel_put(&fake.core, &writer.channel, &seal, payload, 3000, true);
-    w_writer_start(&fake.core, &writer, 3, 4);
+    for (uint32_t i = 0; i < 3; i++)
+        MUST_EQUAL(w_channel_put(&fake.core, &writer.channel, &seal, payload, 2999, true), 0);
+    must_send(9000, 'd');
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 3500), 1);
+    must_send(5500, 'p');
     MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &control, payload, 9), 0);
-    w_channel_put(&fake.core, &writer.channel, &seal, payload, 3000, true);
-    fake.send.bytes = 0;
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 500), 0);
+    must_send(2000, 'p'); /* the rest of the second message: nothing comes between */
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 1000), 0);
-    w_writer_start(&fake.core, &writer, 3, 4); /* the run's rest: nothing has come between */
-    MUST_EQUAL(fake.send.bytes, 2001);
-    fake.send.bytes = 0;
-    MUST_EQUAL(w_writer_done(&fake.core, &writer, 2001), 1);
-    w_writer_start(&fake.core, &writer, 3, 4);
-    MUST_EQUAL(fake.send.bytes, 3011);
-    MUST_EQUAL(*(const uint8_t *)fake.send.vectors[0].iov_base, 'c');
-    fake.send.bytes = 0;
-    MUST_EQUAL(w_writer_done(&fake.core, &writer, 3011), 2);
-    check_counts();
+    must_send(1000, 'p');
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 1000), 1);
+    must_send(3010, 'c');
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 5), 0);
+    MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &control, payload, 9), 0);
+    must_send(3005, 'p'); /* its own run does not grow */
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 3005), 2);
+    must_send(10, 'c');
+    MUST_EQUAL(w_writer_done(&fake.core, &writer, 10), 1);
     w_writer_drop(&fake.core, &writer);
     fake_end();
 }

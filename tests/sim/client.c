@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: MIT */
+/* client: a client outside weir. Its script runs in steps, each some time after the last; what comes back is compared at once: it has to be,
+ * byte for byte, the beginning of what was written. */
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "runtime/io/address.h"
+#include "tests/sim/run.h"
+
+static void finish(struct run_client *client, bool reset)
+{
+    run_note(client->run, "client %u leaves%s: wrote %llu of %llu, read %llu%s%s", client->index, reset ? " with a reset" : "",
+             (unsigned long long)client->written, (unsigned long long)client->stream_bytes, (unsigned long long)client->read,
+             client->saw_end ? ", end" : "", client->saw_error ? ", error" : "");
+    if (reset)
+        weir_sim_peer_reset(&client->peer);
+    else
+        weir_sim_peer_close(&client->peer);
+    client->finished = true;
+}
+
+static uint64_t to_write(const struct run_client *client)
+{
+    bool partly = client->manner == RUN_TRUNCATE || client->manner == RUN_CLOSE || client->manner == RUN_RESET;
+    return partly ? client->leave_bytes : client->stream_bytes;
+}
+
+static void write_some(struct run_client *client)
+{
+    uint64_t rest = to_write(client) - client->written;
+    if (rest == 0)
+        return;
+    uint64_t piece = 1 + run_below(client->run, client->write_max_bytes);
+    int64_t count = weir_sim_peer_write(client->peer, client->stream + client->written, piece < rest ? piece : rest);
+    if (count > 0)
+        client->written += (uint64_t)count;
+}
+
+static void read_some(struct run_client *client)
+{
+    static uint8_t data[65536];
+    struct run *run = client->run;
+    if (client->saw_end || client->saw_error || weir_sim_now_ns(run->world) < WEIR_SECOND + client->deaf_ns)
+        return;
+    uint64_t piece = 1 + run_below(run, client->read_max_bytes);
+    int64_t count = weir_sim_peer_read(client->peer, data, piece);
+    if (count > 0) {
+        RUN_CHECK(run, client->read + (uint64_t)count <= client->written, "client %u got more bytes back than it wrote", client->index);
+        RUN_CHECK(run, memcmp(data, client->stream + client->read, (size_t)count) == 0,
+                  "client %u got something else back than it wrote, within bytes %llu to %llu", client->index,
+                  (unsigned long long)client->read, (unsigned long long)(client->read + (uint64_t)count));
+        client->read += (uint64_t)count;
+    }
+    client->saw_end = count == 0;
+    client->saw_error = count < 0 && count != -EAGAIN;
+}
+
+/* Once it has nothing more to write. */
+static void leave(struct run_client *client)
+{
+    switch (client->manner) {
+    case RUN_POLITE:
+        if (client->read == client->written || client->saw_end || client->saw_error)
+            finish(client, false);
+        break;
+    case RUN_HALF_CLOSE:
+    case RUN_TRUNCATE:
+        if (!client->shut)
+            weir_sim_peer_shutdown(client->peer);
+        client->shut = true;
+        if (client->saw_end || client->saw_error)
+            finish(client, false);
+        break;
+    case RUN_CLOSE:
+        finish(client, false);
+        break;
+    case RUN_RESET:
+        finish(client, true);
+        break;
+    case RUN_MANNERS:
+        break;
+    }
+}
+
+static void act(struct weir_sim_world *world, void *user)
+{
+    struct run_client *client = user;
+    struct run *run = client->run;
+    if (!client->started) {
+        client->started = true;
+        client->peer = weir_sim_peer_connect(world, &run->address);
+        weir_sim_peer_address(client->peer, &client->address);
+    }
+    switch (weir_sim_peer_state(client->peer)) {
+    case WEIR_SIM_PEER_CONNECTING:
+        break;
+    case WEIR_SIM_PEER_FAILED:
+        client->saw_error = true;
+        finish(client, false);
+        return;
+    case WEIR_SIM_PEER_OPEN:
+    case WEIR_SIM_PEER_DEAD:
+        write_some(client);
+        read_some(client);
+        if (client->saw_error || (client->saw_end && weir_sim_peer_state(client->peer) == WEIR_SIM_PEER_DEAD))
+            finish(client, false);
+        else if (client->written == to_write(client) || (client->saw_end && run_below(run, 4) == 0))
+            leave(client);
+        break;
+    }
+    if (!client->finished)
+        weir_sim_schedule(world, 1 + run_below(run, client->pace_ns_max), act, client);
+}
+
+void client_start(struct run_client *client)
+{
+    weir_sim_schedule(client->run->world, client->start_ns, act, client);
+}
+
+struct run_client *client_of(struct run *run, const char *peer)
+{
+    for (uint32_t i = 0; i < run->plan.client_count; i++) {
+        char text[WEIR_ADDRESS_MAX_BYTES];
+        struct run_client *client = &run->clients[i];
+        if (client->started && w_address_peer_text(&client->address, text, sizeof text) == 0 && strcmp(text, peer) == 0)
+            return client;
+    }
+    return NULL;
+}
+
+/* On a good day all comes back, and the end is a clean one. */
+static void check_clean(const struct run_client *client)
+{
+    const struct run *run = client->run;
+    RUN_CHECK(run, client->written == client->stream_bytes && client->read == client->stream_bytes,
+              "a good day, and client %u wrote %llu and read %llu of %llu", client->index, (unsigned long long)client->written,
+              (unsigned long long)client->read, (unsigned long long)client->stream_bytes);
+    RUN_CHECK(run, !client->saw_error, "a good day, and client %u saw an error", client->index);
+    RUN_CHECK(run, client->saw_end || client->manner != RUN_HALF_CLOSE, "a good day, and client %u did not see the end", client->index);
+    RUN_CHECK(run, client->opened == 0 || client->event.reason == WEIR_REASON_PEER || client->event.reason == WEIR_REASON_STOPPED,
+              "a good day, and client %u's connection ended: %s", client->index, weir_reason_sentence(client->event.reason));
+}
+
+void client_check(struct run_client *client)
+{
+    const struct run *run = client->run;
+    RUN_CHECK(run, client->finished || run->plan.close_after_ns != UINT64_MAX || run->plan.stop_ns != UINT64_MAX,
+              "client %u never came to its end", client->index);
+    if (run->plan.clean)
+        check_clean(client);
+    if (client->opened == 0)
+        return;
+    RUN_CHECK(run, client->closed, "client %u's connection was opened and never closed", client->index);
+    /* Who has seen a clean end has got all that the kernel took; nobody gets more. */
+    RUN_CHECK(run, client->read <= client->bytes_out, "client %u read %llu bytes, of %llu that weir says have gone out", client->index,
+              (unsigned long long)client->read, (unsigned long long)client->bytes_out);
+    RUN_CHECK(run, !client->saw_end || client->read == client->bytes_out,
+              "client %u read %llu bytes and the end; weir says %llu have gone out", client->index, (unsigned long long)client->read,
+              (unsigned long long)client->bytes_out);
+    /* Who half-closed at a boundary and was answered to the end with nothing undelivered has got everything. */
+    if (client->manner == RUN_HALF_CLOSE && client->shut && client->saw_end && client->event.reason == WEIR_REASON_PEER &&
+        client->event.undelivered_bytes == 0)
+        RUN_CHECK(run, client->read == client->written, "client %u wrote %llu bytes, ended well, and read %llu", client->index,
+                  (unsigned long long)client->written, (unsigned long long)client->read);
+}
