@@ -20,7 +20,7 @@
 /* A rule of the public headers that the caller broke: aborts with a sentence. */
 #define W_REQUIRE(condition, ...) ((condition) ? (void)0 : w_base_misuse(__func__, __VA_ARGS__))
 
-#define W_LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define W_LIKELY(condition)   __builtin_expect(!!(condition), 1)
 #define W_UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
 #define W_COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -14,8 +14,8 @@
 struct weir_blob {
     struct w_core *core; /* whose pool and receive buffers */
     const uint8_t *data;
-    void *piece;           /* the pool's piece the bytes lie in */
-    uint32_t *pinned;      /* the count of the connection that is charged for `buffer` (a slot's memory outlives its tenants) */
+    void *piece;      /* the pool's piece the bytes lie in */
+    uint32_t *pinned; /* the count of the connection that is charged for `buffer` (a slot's memory outlives its tenants) */
     uint32_t bytes;
     uint32_t piece_bytes;
     _Atomic uint32_t references; /* at least 1 */

@@ -42,7 +42,8 @@ int weir_conn_peer(const weir_conn *conn, char *text, size_t text_bytes)
     struct w_io_address address;
     if (text_bytes > 0)
         text[0] = '\0';
-    if (conn->handle < 0 || conn->state == W_CONN_FREE || conn->core->engine->peer_address(conn->core->engine->world, conn->handle, &address) != 0)
+    if (conn->handle < 0 || conn->state == W_CONN_FREE ||
+        conn->core->engine->peer_address(conn->core->engine->world, conn->handle, &address) != 0)
         return -ENOTCONN;
     return w_address_peer_text(&address, text, text_bytes);
 }

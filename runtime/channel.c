@@ -169,8 +169,8 @@ static struct reference *channel_new_reference(struct w_core *core, struct w_cha
     return &references->entries[index >= REFERENCES_MAX ? index - REFERENCES_MAX : index];
 }
 
-int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset, uint32_t bytes,
-                       bool boundary)
+int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset,
+                       uint32_t bytes, bool boundary)
 {
     uint32_t round_bytes = seal->head_bytes + seal->trailer_bytes;
     struct w_channel_block *block = channel->last;
@@ -189,7 +189,10 @@ int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const wei
         block = channel->first;
     if (seal->head_bytes != 0)
         block = channel_spread(block, seal->head, seal->head_bytes);
-    *reference = (struct reference){.blob = weir_blob_hold(blob), .at = at + seal->head_bytes, .offset = offset, .bytes = bytes,
+    *reference = (struct reference){.blob = weir_blob_hold(blob),
+                                    .at = at + seal->head_bytes,
+                                    .offset = offset,
+                                    .bytes = bytes,
                                     .boundary = boundary && seal->trailer_bytes == 0};
     if (seal->trailer_bytes != 0) {
         block = channel_spread(block, seal->trailer, seal->trailer_bytes);

@@ -42,7 +42,7 @@ struct w_channel {
     uint32_t begin_bytes;                    /* offset in `first` of the next byte to go out */
     uint32_t head_position;                  /* inline bytes gone, running free modulo 2^32 */
     uint32_t queued_bytes;
-    uint32_t queued_messages;                /* not yet gone whole */
+    uint32_t queued_messages; /* not yet gone whole */
 };
 
 /* The long way of w_channel_put, for a message that the last block has no room for. */
@@ -50,11 +50,11 @@ int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const w
                          bool boundary);
 /* Puts one message: head, payload, trailer, copied. `boundary` false: bytes of a stream, not counted as a message.
  * 0, or -ENOMEM (nothing is put then). */
-static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes,
-                                bool boundary);
+static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload,
+                                uint32_t bytes, bool boundary);
 /* The same with the payload by reference; the channel takes a reference of its own. Falls back to copying when it has as many references as it can hold. */
-int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset, uint32_t bytes,
-                       bool boundary);
+int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset,
+                       uint32_t bytes, bool boundary);
 
 /* Room for `bytes` in one piece (at most W_CHANNEL_BLOCK_MAX less 64), at the tail; NULL: no memory. Good until anything else is done with the channel. */
 uint8_t *w_channel_reserve(struct w_core *core, struct w_channel *channel, uint32_t bytes);
@@ -95,8 +95,8 @@ static inline void w_channel_copy(uint8_t *to, const uint8_t *from, uint32_t byt
     }
 }
 
-static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes,
-                                bool boundary)
+static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload,
+                                uint32_t bytes, bool boundary)
 {
     uint32_t head_bytes = seal->head_bytes, total = head_bytes + bytes + seal->trailer_bytes;
     struct w_channel_block *block = channel->last;

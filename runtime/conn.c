@@ -10,10 +10,9 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/deadline.h"
 #include "runtime/limits.h"
-
-/* So long may an allocator answer nothing before it costs a connection. */
-#define THIRST_MAX_NS WEIR_SECOND
+#include "runtime/waitlist.h"
 
 static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message);
 
@@ -22,111 +21,21 @@ static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation o
     return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, conn->shared.generation);
 }
 
-/* --- lists, and the agenda among them --- */
-
-static inline bool conn_is_listed(const weir_conn *conn, enum w_core_list_name name)
-{
-    return (conn->listed & 1U << name) != 0;
-}
-
-static void conn_list(weir_conn *conn, enum w_core_list_name name)
-{
-    struct w_core_list *list = &conn->core->lists[name];
-    if (conn_is_listed(conn, name))
-        return;
-    conn->listed |= (uint8_t)(1U << name);
-    conn->next[name] = 0;
-    if (list->first == NULL)
-        list->first = conn;
-    else
-        list->last->next[name] = conn->slot + 1;
-    list->last = conn;
-}
-
-weir_conn *w_conn_unlist(struct w_core *core, enum w_core_list_name name)
-{
-    weir_conn *conn = core->lists[name].first;
-    if (conn == NULL)
-        return NULL;
-    core->lists[name].first = conn->next[name] == 0 ? NULL : core->conn_at(core, conn->next[name] - 1);
-    conn->listed &= (uint8_t)~(1U << name);
-    return conn;
-}
-
 void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what)
 {
     conn->agenda |= (uint8_t)what;
-    conn_list(conn, W_CORE_AGENDA);
+    w_waitlist_add(conn, W_CORE_AGENDA);
     if (W_UNLIKELY(!conn->core->in_turn))
         conn->core->engine->wake(conn->core->io);
 }
 
-/* --- time limits --- */
-
-static const weir_slow_peer *conn_slow_peer(const weir_conn *conn)
-{
-    return conn->slow_peer != NULL ? conn->slow_peer : &conn->protocol->limits.slow_peer;
-}
-
-static void conn_earlier(uint64_t *due, weir_reason *reason, uint64_t candidate, weir_reason candidate_reason)
-{
-    if (candidate < *due) {
-        *due = candidate;
-        *reason = candidate_reason;
-    }
-}
-
-/* The next time limit that would end this connection, and what it would be called. */
-static uint64_t conn_deadline(const weir_conn *conn, weir_reason *reason)
-{
-    const weir_protocol *protocol = conn->protocol;
-    uint64_t due = UINT64_MAX;
-    *reason = WEIR_REASON_NONE;
-    if (conn->state == W_CONN_DRAINING)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
-    if (conn->state != W_CONN_OPEN)
-        return due;
-    if (!conn->greeted && !w_conn_stopped(conn))
-        conn_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_first_ns(protocol)), WEIR_REASON_FIRST_LATE);
-    if (conn->partial)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->partial_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
-    conn_earlier(&due, reason, w_base_add_saturated(conn->activity_ns, w_limits_idle_ns(protocol)), WEIR_REASON_IDLE);
-    uint64_t stalled_ns = conn_slow_peer(conn)->stalled_ns_max;
-    if (stalled_ns != 0 && w_writer_queued_bytes(&conn->writer) > 0)
-        conn_earlier(&due, reason, w_base_add_saturated(conn->shared.progress_ns, stalled_ns), WEIR_REASON_SLOW_TIME);
-    return due;
-}
-
-/* Sees to it that the timer goes off no later than the next limit. It may go off early: then it looks again. */
-static void conn_watch(weir_conn *conn)
-{
-    weir_reason reason;
-    uint64_t due = conn_deadline(conn, &reason);
-    if (due >= conn->watch_ns)
-        return;
-    conn->watch_ns = due;
-    w_wheel_set(&conn->core->wheel, &conn->timer, W_CORE_TIMER_CONN, due);
-}
+/* --- the beginning --- */
 
 void w_conn_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy)
 {
     conn->slow_peer = policy;
-    conn_watch(conn);
+    w_deadline_watch(conn);
 }
-
-void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)
-{
-    weir_conn *conn = W_CONTAINER(entry, weir_conn, timer);
-    weir_reason reason;
-    (void)context;
-    conn->watch_ns = UINT64_MAX;
-    if (conn_deadline(conn, &reason) <= now_ns)
-        w_conn_end(conn, reason, -ETIMEDOUT);
-    else
-        conn_watch(conn);
-}
-
-/* --- the beginning --- */
 
 static uint32_t conn_quick_bytes(const weir_protocol *protocol)
 {
@@ -166,7 +75,7 @@ void w_conn_connected(weir_conn *conn, int handle)
     w_conn_schedule(conn, W_CONN_DO_OPEN);
 }
 
-static void conn_receive(weir_conn *conn)
+void w_conn_receive(weir_conn *conn)
 {
     if (conn->receiving || conn->peer_ended || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING)
         return;
@@ -188,8 +97,8 @@ static void conn_open(weir_conn *conn)
     if (conn->state != W_CONN_OPEN)
         return;
     if (!w_conn_stopped(conn))
-        conn_receive(conn);
-    conn_watch(conn);
+        w_conn_receive(conn);
+    w_deadline_watch(conn);
 }
 
 /* --- inbound --- */
@@ -237,7 +146,7 @@ static void conn_delivered(weir_conn *conn, int result, uint32_t messages)
     if (partial && (moved || !conn->partial)) {
         conn->partial_ns = conn->core->io->now_ns;
         conn->partial = true;
-        conn_watch(conn);
+        w_deadline_watch(conn);
     }
     conn->partial = partial;
     if (w_conn_stopped(conn))
@@ -266,10 +175,10 @@ static void conn_took_in(weir_conn *conn, const struct w_io_completion *completi
         return;
     }
     uint32_t messages = 0;
-    int result = w_conn_stopped(conn) || conn->reader.pending_last != NULL
-                     ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
-                     : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer,
-                                     &messages);
+    int result =
+        w_conn_stopped(conn) || conn->reader.pending_last != NULL
+            ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
+            : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer, &messages);
     conn_delivered(conn, result, messages);
 }
 
@@ -304,7 +213,7 @@ void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
         conn->core->engine->buffer_release(conn->core->io, completion->buffer);
     if (result == -ENOBUFS) {
         w_stats_add(&conn->core->stats.starvations, 1);
-        conn_list(conn, W_CORE_STARVED);
+        w_waitlist_add(conn, W_CORE_STARVED);
     } else if (result == 0) {
         conn->peer_ended = true;
         conn_peer_ended(conn);
@@ -316,8 +225,8 @@ void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
         return;
     if (conn->state == W_CONN_ENDING)
         w_conn_schedule(conn, W_CONN_DO_STEP);
-    else if (!conn_is_listed(conn, W_CORE_STARVED) && (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING))
-        conn_receive(conn);
+    else if (!w_waitlist_has(conn, W_CORE_STARVED) && (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING))
+        w_conn_receive(conn);
 }
 
 static void conn_deliver(weir_conn *conn)
@@ -325,7 +234,7 @@ static void conn_deliver(weir_conn *conn)
     if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
         return;
     conn->partial = false;
-    conn_watch(conn);
+    w_deadline_watch(conn);
     if (!w_reader_empty(&conn->reader)) {
         uint32_t messages = 0;
         int result = w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink, &messages);
@@ -335,8 +244,8 @@ static void conn_deliver(weir_conn *conn)
         return;
     if (conn->peer_ended)
         conn_peer_ended(conn);
-    else if (!conn_is_listed(conn, W_CORE_STARVED))
-        conn_receive(conn);
+    else if (!w_waitlist_has(conn, W_CORE_STARVED))
+        w_conn_receive(conn);
 }
 
 void w_conn_pause(weir_conn *conn)
@@ -355,45 +264,6 @@ void w_conn_resume(weir_conn *conn)
         w_conn_schedule(conn, W_CONN_DO_DELIVER);
 }
 
-void w_conn_feed_starved(struct w_core *core)
-{
-    weir_conn *conn;
-    for (uint32_t armed = 0; armed < core->io->buffers_free && (conn = w_conn_unlist(core, W_CORE_STARVED)) != NULL;) {
-        if (w_conn_stopped(conn) && conn->state != W_CONN_DRAINING)
-            continue; /* its resume will arm it */
-        armed += !conn->receiving;
-        conn_receive(conn);
-    }
-}
-
-/* Memory counts as there again well below the budget: not for every piece that comes home is somebody called. */
-static bool conn_memory_is_there(const struct w_core *core)
-{
-    uint64_t budget = core->pool.budget_bytes;
-    return atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4;
-}
-
-bool w_conn_thirst(struct w_core *core)
-{
-    weir_conn *thirsty = core->lists[W_CORE_THIRSTY].first;
-    if (W_LIKELY(thirsty == NULL)) {
-        core->thirst_ns = 0;
-        return false;
-    }
-    if (core->thirst_ns == 0 || !conn_memory_is_there(core)) {
-        core->thirst_ns = core->io->now_ns;
-    } else if (core->io->now_ns - core->thirst_ns > THIRST_MAX_NS) {
-        core->thirst_ns = core->io->now_ns;
-        w_conn_end(thirsty, WEIR_REASON_NO_MEMORY, -ENOMEM);
-    }
-    return true;
-}
-
-bool w_conn_could_feed(const struct w_core *core)
-{
-    return core->lists[W_CORE_STARVED].first != NULL && core->io->buffers_free > 0;
-}
-
 /* --- outbound --- */
 
 int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
@@ -408,7 +278,7 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
     conn->pressed = true;
     w_stats_add_u32(&conn->shared.refusals, 1);
     w_stats_add(&conn->core->stats.refusals, 1);
-    uint64_t queued_bytes_max = conn_slow_peer(conn)->queued_bytes_max;
+    uint64_t queued_bytes_max = w_deadline_slow_peer(conn)->queued_bytes_max;
     if (queued_bytes_max != 0 && queued_bytes >= queued_bytes_max)
         w_conn_end(conn, WEIR_REASON_SLOW_BYTES, -EAGAIN);
     return -EAGAIN;
@@ -420,15 +290,8 @@ int w_conn_refuse_for_memory(weir_conn *conn)
     conn->pressed = true;
     w_stats_add_u32(&conn->shared.refusals, 1);
     w_stats_add(&core->stats.refusals, 1);
-    conn_list(conn, W_CORE_THIRSTY);
+    w_waitlist_add(conn, W_CORE_THIRSTY);
     return -EAGAIN;
-}
-
-void w_conn_water_thirsty(struct w_core *core)
-{
-    weir_conn *conn;
-    while (core->lists[W_CORE_THIRSTY].first != NULL && conn_memory_is_there(core) && (conn = w_conn_unlist(core, W_CORE_THIRSTY)) != NULL)
-        w_conn_schedule(conn, W_CONN_DO_READY);
 }
 
 void w_conn_wants_send(weir_conn *conn, bool was_empty)
@@ -436,8 +299,8 @@ void w_conn_wants_send(weir_conn *conn, bool was_empty)
     w_core_between_turns(conn->core);
     if (was_empty) {
         w_stats_set(&conn->shared.progress_ns, conn->core->io->now_ns);
-        if (conn_slow_peer(conn)->stalled_ns_max != 0)
-            conn_watch(conn);
+        if (w_deadline_slow_peer(conn)->stalled_ns_max != 0)
+            w_deadline_watch(conn);
     }
     w_conn_schedule(conn, W_CONN_DO_WRITE);
 }
@@ -466,7 +329,7 @@ static void conn_write(weir_conn *conn)
 
 static void conn_ready(weir_conn *conn)
 {
-    if (conn->state != W_CONN_OPEN || !conn->pressed || conn_is_listed(conn, W_CORE_THIRSTY) ||
+    if (conn->state != W_CONN_OPEN || !conn->pressed || w_waitlist_has(conn, W_CORE_THIRSTY) ||
         conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
         return;
     conn->pressed = false;
@@ -505,6 +368,12 @@ void w_conn_sent(weir_conn *conn, int32_t result)
 
 /* --- the end --- */
 
+/* Was it this program that wanted the end? */
+static bool conn_is_ours(weir_reason reason)
+{
+    return reason == WEIR_REASON_LOCAL || reason == WEIR_REASON_ABORTED || reason == WEIR_REASON_STOPPED;
+}
+
 void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
 {
     if (conn->state == W_CONN_DIALING || conn->state == W_CONN_OPENING) {
@@ -514,10 +383,11 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
     if (conn->state != W_CONN_OPEN)
         return;
     conn->state = W_CONN_DRAINING;
+    conn->ours |= conn_is_ours(reason);
     conn->reason = (uint8_t)reason;
     conn->error = error;
     conn->state_ns = conn->core->io->now_ns;
-    conn_watch(conn);
+    w_deadline_watch(conn);
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 
@@ -526,7 +396,8 @@ void w_conn_end(weir_conn *conn, weir_reason reason, int error)
     struct w_core *core = conn->core;
     if (conn->state == W_CONN_FREE || conn->state >= W_CONN_ENDING)
         return;
-    /* A graceful end that did not come to its end is called by what stopped it. */
+    conn->ours |= conn_is_ours(reason);
+    /* A graceful end of ours that did not come to its end is called by what stopped it. */
     bool kept = conn->state == W_CONN_DRAINING && ((conn->reason != WEIR_REASON_LOCAL && conn->reason != WEIR_REASON_STOPPED));
     if (!kept) {
         conn->reason = (uint8_t)reason;
@@ -557,7 +428,7 @@ static void conn_step_draining(weir_conn *conn)
 {
     struct w_core *core = conn->core;
     w_reader_drop(core, &conn->reader);
-    conn_receive(conn);
+    w_conn_receive(conn);
     if (w_writer_sending(&conn->writer))
         return;
     if (w_writer_queued_bytes(&conn->writer) > 0) {

@@ -24,9 +24,9 @@ enum w_conn_token_kind { W_CONN_TOKEN_CONN, W_CONN_TOKEN_LISTENER, W_CONN_TOKEN_
 enum w_conn_operation { W_CONN_RECEIVE, W_CONN_SEND, W_CONN_CLOSE, W_CONN_CONNECT, W_CONN_RESOLVE, W_CONN_ACCEPT };
 
 #define W_CONN_GENERATION_BITS 34
-#define W_CONN_SLOT_BITS 20
+#define W_CONN_SLOT_BITS       20
 #define W_CONN_GENERATION_MASK ((UINT64_C(1) << W_CONN_GENERATION_BITS) - 1)
-#define W_CONN_SLOT_MASK ((UINT32_C(1) << W_CONN_SLOT_BITS) - 1)
+#define W_CONN_SLOT_MASK       ((UINT32_C(1) << W_CONN_SLOT_BITS) - 1)
 
 static inline uint64_t w_conn_token(enum w_conn_token_kind kind, enum w_conn_operation operation, uint32_t slot, uint64_t generation)
 {
@@ -74,34 +74,35 @@ struct weir_conn {
     const weir_protocol *protocol;
     struct w_reader reader;
     struct w_writer writer;
-    uint32_t quick_bytes; /* while fewer are queued, a message below W_BLOB_WORTH_BYTES is within all limits */
-    uint32_t counted_bytes, counted_messages;    /* of what is queued, how much stands in the statistics already */
-    uint64_t activity_ns; /* when bytes last moved, either way */
-    uint64_t state_ns;    /* when it came into its state */
-    uint64_t partial_ns;  /* when the first byte of the message in the stash came */
+    uint32_t quick_bytes;                     /* while fewer are queued, a message below W_BLOB_WORTH_BYTES is within all limits */
+    uint32_t counted_bytes, counted_messages; /* of what is queued, how much stands in the statistics already */
+    uint64_t activity_ns;                     /* when bytes last moved, either way */
+    uint64_t state_ns;                        /* when it came into its state */
+    uint64_t partial_ns;                      /* when the first byte of the message in the stash came */
     uint32_t slot;
-    int32_t handle; /* the engine's; -1: none. FREE: the next free slot + 1 */
-    uint8_t state;  /* enum w_conn_state */
-    uint8_t reason; /* weir_reason: why it is draining or ending */
-    uint8_t agenda; /* enum w_conn_agenda bits */
-    uint32_t next[W_CORE_LISTS]; /* the next one's slot + 1 in each of the core's lists; 0: none */
-    uint8_t listed; /* bit l: it is in the core's list l. Survives the slot's reuse, as `next` does */
-    bool receiving : 1;   /* a receive is in flight */
-    bool cancelling : 1;  /* and it has been asked to end */
-    bool fresh : 1;       /* and it has brought nothing yet */
-    bool connecting : 1;  /* the dialer has a connect or a look-up in flight for it */
-    bool paused : 1;      /* weir_pause */
-    bool later : 1;       /* on_message answered WEIR_LATER */
-    bool pressed : 1;     /* a send was refused: on_ready is owed */
-    bool greeted : 1;     /* the first message has come */
-    bool partial : 1;     /* a message is being put together: partial_ns counts */
-    bool peer_ended : 1;  /* the receive brought the peer's end */
-    bool half_closed : 1; /* our side has been shut down */
-    bool opened : 1;      /* on_open was called, so on_close will be */
+    int32_t handle;               /* the engine's; -1: none. FREE: the next free slot + 1 */
+    uint8_t state;                /* enum w_conn_state */
+    uint8_t reason;               /* weir_reason: why it is draining or ending */
+    uint8_t agenda;               /* enum w_conn_agenda bits */
+    uint32_t next[W_CORE_LISTS];  /* the next one's slot + 1 in each of the core's lists; 0: none */
+    uint8_t listed;               /* bit l: it is in the core's list l. Survives the slot's reuse, as `next` does */
+    bool receiving : 1;           /* a receive is in flight */
+    bool cancelling : 1;          /* and it has been asked to end */
+    bool fresh : 1;               /* and it has brought nothing yet */
+    bool connecting : 1;          /* the dialer has a connect or a look-up in flight for it */
+    bool paused : 1;              /* weir_pause */
+    bool later : 1;               /* on_message answered WEIR_LATER */
+    bool pressed : 1;             /* a send was refused: on_ready is owed */
+    bool greeted : 1;             /* the first message has come */
+    bool partial : 1;             /* a message is being put together: partial_ns counts */
+    bool peer_ended : 1;          /* the receive brought the peer's end */
+    bool half_closed : 1;         /* our side has been shut down */
+    bool ours : 1;                /* this program wanted the end */
+    bool opened : 1;              /* on_open was called, so on_close will be */
     bool dialed : 1, adopted : 1; /* where it came from; neither: accepted */
     void *user;
     struct w_wheel_entry timer;
-    uint64_t watch_ns; /* when `timer` goes off; UINT64_MAX: not set */
+    uint64_t watch_ns;               /* when `timer` goes off; UINT64_MAX: not set */
     const weir_slow_peer *slow_peer; /* NULL: the protocol's */
     int32_t error;
     uint32_t origin; /* dialed: its dialer's index; accepted: its listener's */
@@ -110,8 +111,8 @@ struct weir_conn {
 
 static inline weir_id w_conn_id(const weir_conn *conn)
 {
-    return (weir_id){(uint64_t)conn->core->index << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS) | (uint64_t)conn->slot << W_CONN_GENERATION_BITS |
-                     conn->shared.generation};
+    return (weir_id){(uint64_t)conn->core->index << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS) |
+                     (uint64_t)conn->slot << W_CONN_GENERATION_BITS | conn->shared.generation};
 }
 
 /* Wants its messages delivered now? */
@@ -122,8 +123,6 @@ static inline bool w_conn_stopped(const weir_conn *conn)
 
 /* Puts it on the agenda of this turn (or of the next, which is asked for, when no turn is under way). */
 void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what);
-/* Takes the first one out of a list of the core's; NULL: it is empty. */
-weir_conn *w_conn_unlist(struct w_core *core, enum w_core_list_name name);
 /* Does what its agenda says. */
 void w_conn_attend(weir_conn *conn);
 
@@ -131,6 +130,8 @@ void w_conn_attend(weir_conn *conn);
 void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *protocol, void *user, uint32_t origin);
 void w_conn_connected(weir_conn *conn, int handle);
 
+/* Starts a receive, unless one is in flight, or none is wanted any more. */
+void w_conn_receive(weir_conn *conn);
 void w_conn_received(weir_conn *conn, const struct w_io_completion *completion);
 void w_conn_sent(weir_conn *conn, int32_t result);
 void w_conn_closed(weir_conn *conn);
@@ -153,15 +154,6 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes);
 int w_conn_refuse_for_memory(weir_conn *conn);
 /* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */
 void w_conn_wants_send(weir_conn *conn, bool was_empty);
-
-void w_conn_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
-/* Those that waited for a buffer, or for memory, go on as far as there is some. */
-void w_conn_feed_starved(struct w_core *core);
-void w_conn_water_thirsty(struct w_core *core);
-/* At the end of a turn: true when somebody is thirsty. If that has lasted too long though the budget has room, the allocator has nothing: one ends. */
-bool w_conn_thirst(struct w_core *core);
-/* True when one that waits could go on. */
-bool w_conn_could_feed(const struct w_core *core);
 
 /* What it holds of the shard's memory, roughly, or of the part for messages being put together: for choosing whom to end when that is spent. */
 uint64_t w_conn_weight(const weir_conn *conn, bool assembly);

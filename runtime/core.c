@@ -16,9 +16,10 @@ const void *w_core_self(void)
 void w_core_wrong_thread(const struct w_core *core, const char *function)
 {
     if (core->owner == NULL)
-        w_base_misuse(function, "shard %u has not been turned yet: this call is for its own thread, in on_start at the earliest", core->index);
-    w_base_misuse(function, "shard %u belongs to thread %d, the call came from thread %d", core->index, __atomic_load_n(&core->owner_thread, __ATOMIC_RELAXED),
-                  (int)gettid());
+        w_base_misuse(function, "shard %u has not been turned yet: this call is for its own thread, in on_start at the earliest",
+                      core->index);
+    w_base_misuse(function, "shard %u belongs to thread %d, the call came from thread %d", core->index,
+                  __atomic_load_n(&core->owner_thread, __ATOMIC_RELAXED), (int)gettid());
 }
 
 void w_core_log(const struct w_core *core, weir_log_level level, const char *format, ...)

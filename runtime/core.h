@@ -42,18 +42,19 @@ struct w_core {
     struct w_io *io;
     const struct w_io_engine *engine;
     struct w_conn_table *conns;
-    const void *owner;   /* w_core_self() of the thread that turns this shard; NULL until the first turn */
-    int owner_thread;    /* the same as gettid() calls it, for people */
+    const void *owner; /* w_core_self() of the thread that turns this shard; NULL until the first turn */
+    int owner_thread;  /* the same as gettid() calls it, for people */
     struct w_core_list lists[W_CORE_LISTS];
     struct w_core_origin origin;
     struct w_pool pool;
     weir_stats stats;
-    uint64_t assembly_bytes; /* of the pool, held by messages being put together and by bytes set aside; over config.assembly_bytes one has to go */
+    uint64_t
+        assembly_bytes; /* of the pool, held by messages being put together and by bytes set aside; over config.assembly_bytes one has to go */
     const weir_config *config; /* complete: no zeros that mean a default */
     weir_runtime *runtime;
     uint32_t index;
-    uint64_t thirst_ns; /* since when somebody has been thirsty at the end of every turn; 0: nobody is */
-    uint32_t blobs; /* that exist */
+    uint64_t thirst_ns;    /* since when somebody has been thirsty at the end of every turn; 0: nobody is */
+    uint32_t blobs;        /* that exist */
     uint32_t pinned_limit; /* receive buffers that one connection may pin */
     bool in_turn;
     bool stopping; /* no new connections */

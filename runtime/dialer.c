@@ -12,7 +12,7 @@
 #include "runtime/limits.h"
 #include "runtime/table.h"
 
-#define TIMEOUT_NS (10 * WEIR_SECOND)
+#define TIMEOUT_NS    (10 * WEIR_SECOND)
 #define REDIAL_MIN_NS (100 * WEIR_MILLISECOND)
 #define REDIAL_MAX_NS (30 * WEIR_SECOND)
 
@@ -108,12 +108,12 @@ static int dialer_attempt(struct w_dialer *dialer)
         return 0;
     }
     conn->connecting = true;
-    core->engine->resolve(core->io, &dialer->resolve,
-                          w_conn_token(W_CONN_TOKEN_CONN, W_CONN_RESOLVE, conn->slot, conn->shared.generation));
+    core->engine->resolve(core->io, &dialer->resolve, w_conn_token(W_CONN_TOKEN_CONN, W_CONN_RESOLVE, conn->slot, conn->shared.generation));
     return 0;
 }
 
-static void dialer_fill(struct w_dialer *dialer, const struct w_address *address, const weir_protocol *protocol, const weir_dial_options *options)
+static void dialer_fill(struct w_dialer *dialer, const struct w_address *address, const weir_protocol *protocol,
+                        const weir_dial_options *options)
 {
     dialer->protocol = protocol;
     if (options != NULL)
@@ -215,9 +215,8 @@ void w_dialer_conn_over(struct w_dialer_table *table, const weir_conn *conn)
     if (conn->origin == W_DIALER_NONE)
         return;
     struct w_dialer *dialer = table->places[conn->origin].dialer;
-    bool ours = conn->reason == WEIR_REASON_LOCAL || conn->reason == WEIR_REASON_ABORTED || conn->reason == WEIR_REASON_STOPPED;
     dialer->conn = NULL;
-    if (!dialer->options.redial || ours || core->stopping) {
+    if (!dialer->options.redial || conn->ours || core->stopping) {
         dialer_destroy(table, dialer);
         return;
     }

@@ -18,7 +18,7 @@ struct w_dialer {
     struct w_core *core;
     weir_conn *conn; /* NULL exactly when WAITING */
     const weir_protocol *protocol;
-    weir_dial_options options; /* complete: no zeros that mean a default */
+    weir_dial_options options;  /* complete: no zeros that mean a default */
     struct w_wheel_entry timer; /* TRYING: the attempt's time limit; WAITING: the next attempt */
     uint64_t backoff_ns;
     uint64_t connected_ns;

@@ -17,12 +17,14 @@ int w_limits_check(const weir_protocol *protocol, weir_error *error)
         return w_base_fail(error, -EINVAL, "codec.head_max_bytes %u and trailer_max_bytes %u: at most %d and %d", codec->head_max_bytes,
                            codec->trailer_max_bytes, WEIR_HEAD_MAX_BYTES, WEIR_TRAILER_MAX_BYTES);
     if (w_limits_high_water(protocol) > WEIR_MESSAGE_MAX_BYTES)
-        return w_base_fail(error, -EINVAL, "limits.high_water_bytes is %u: at most %u", protocol->limits.high_water_bytes, WEIR_MESSAGE_MAX_BYTES);
+        return w_base_fail(error, -EINVAL, "limits.high_water_bytes is %u: at most %u", protocol->limits.high_water_bytes,
+                           WEIR_MESSAGE_MAX_BYTES);
     if (w_limits_low_water(protocol) > w_limits_high_water(protocol))
         return w_base_fail(error, -EINVAL, "limits.low_water_bytes %u is over high_water_bytes %u", w_limits_low_water(protocol),
                            w_limits_high_water(protocol));
     uint32_t least = codec->message_max_bytes + codec->head_max_bytes + codec->trailer_max_bytes;
     if (codec->boundaries && w_limits_hard(protocol) < least)
-        return w_base_fail(error, -EINVAL, "limits.hard_limit_bytes is %u, but one largest message needs %u", w_limits_hard(protocol), least);
+        return w_base_fail(error, -EINVAL, "limits.hard_limit_bytes is %u, but one largest message needs %u", w_limits_hard(protocol),
+                           least);
     return 0;
 }

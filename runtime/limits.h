@@ -10,8 +10,8 @@
 #define W_LIMITS_HIGH_WATER_BYTES (UINT32_C(256) * 1024)
 /* What one send on a stream without boundaries may bring: the largest receive buffer, so that any piece can be forwarded. */
 #define W_LIMITS_STREAM_PIECE_BYTES (UINT32_C(1) << 20)
-#define W_LIMITS_MESSAGE_NS (30 * WEIR_SECOND)
-#define W_LIMITS_DRAIN_NS (5 * WEIR_SECOND)
+#define W_LIMITS_MESSAGE_NS         (30 * WEIR_SECOND)
+#define W_LIMITS_DRAIN_NS           (5 * WEIR_SECOND)
 
 static inline uint32_t w_limits_high_water(const weir_protocol *protocol)
 {
@@ -29,7 +29,8 @@ static inline uint32_t w_limits_hard(const weir_protocol *protocol)
         return protocol->limits.hard_limit_bytes;
     if (!protocol->codec.boundaries)
         return w_limits_high_water(protocol) + W_LIMITS_STREAM_PIECE_BYTES;
-    return w_limits_high_water(protocol) + protocol->codec.message_max_bytes + protocol->codec.head_max_bytes + protocol->codec.trailer_max_bytes;
+    return w_limits_high_water(protocol) + protocol->codec.message_max_bytes + protocol->codec.head_max_bytes +
+           protocol->codec.trailer_max_bytes;
 }
 
 /* Durations: UINT64_MAX is no limit. */

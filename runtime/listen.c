@@ -11,7 +11,7 @@
 #include "runtime/runtime.h"
 
 /* A listener's name: generation 22 bits, index 10. */
-#define INDEX_BITS 10
+#define INDEX_BITS      10
 #define GENERATION_MASK ((UINT32_C(1) << 22) - 1)
 
 static weir_listener listen_name(struct w_listener *listener, uint32_t index)
@@ -64,7 +64,8 @@ static int listen_resolve(weir_runtime *runtime, const struct w_address *parsed,
 }
 
 /* Opens the sockets on one address. */
-static int listen_open(weir_runtime *runtime, struct w_listener *listener, const struct w_io_address *address, const weir_socket_options *options)
+static int listen_open(weir_runtime *runtime, struct w_listener *listener, const struct w_io_address *address,
+                       const weir_socket_options *options)
 {
     const struct w_io_engine *engine = runtime->engine;
     uint32_t shards = runtime->config.shards;

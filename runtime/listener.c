@@ -152,7 +152,8 @@ static void listener_failed(struct w_listener_part *part, int error)
 {
     struct w_core *core = part->core;
     if (error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM) {
-        w_core_log(core, WEIR_LOG_WARNING, "accepting pauses for %u ms: %s", (unsigned)(part->backoff_ns / WEIR_MILLISECOND), weir_strerror(error));
+        w_core_log(core, WEIR_LOG_WARNING, "accepting pauses for %u ms: %s", (unsigned)(part->backoff_ns / WEIR_MILLISECOND),
+                   weir_strerror(error));
         listener_wait(part, core->io->now_ns + part->backoff_ns);
         part->backoff_ns = w_base_min_u64(part->backoff_ns * 2, BACKOFF_MAX_NS);
     } else if (error == -EBADF || error == -ENOTSOCK || error == -EINVAL || error == -EOPNOTSUPP) {

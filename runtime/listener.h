@@ -16,7 +16,8 @@
 enum w_listener_state { W_LISTENER_FREE, W_LISTENER_OPENING, W_LISTENER_LISTENING, W_LISTENER_STOPPING };
 
 struct w_listener {
-    _Atomic uint32_t state;       /* enum w_listener_state; release on every change, acquire on every look: what lies behind it is published by it */
+    _Atomic uint32_t
+        state; /* enum w_listener_state; release on every change, acquire on every look: what lies behind it is published by it */
     _Atomic uint32_t generation;  /* changes with every FREE, so that an old name is not a new listener */
     _Atomic uint32_t shards_left; /* parts that have not left yet */
     const weir_protocol *protocol;

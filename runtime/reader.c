@@ -21,14 +21,14 @@ struct w_reader_stash {
 
 struct w_reader_slice {
     struct w_reader_slice *next; /* the last one's is the first */
-    const uint8_t *data;         /* in the receive buffer, or right behind this struct */
+    const uint8_t *data; /* in the receive buffer, or in `copy` */
+    void *copy;          /* a piece of the pool, of copy_bytes; NULL: the bytes lie in the receive buffer, which is pinned */
+    uint32_t copy_bytes;
     uint32_t bytes;
-    uint32_t piece_bytes;
     uint16_t buffer;
-    bool copied; /* the bytes are ours; buffer means nothing */
 };
 
-#define STASH_HEADER_BYTES ((uint32_t)offsetof(struct w_reader_stash, data))
+#define STASH_HEADER_BYTES   ((uint32_t)offsetof(struct w_reader_stash, data))
 #define STASH_SMALLEST_BYTES 256u
 /* How much to look at at once when a codec cannot say how much is missing. */
 #define SEARCH_BYTES 512u
@@ -130,13 +130,13 @@ static void reader_append(struct w_reader *reader, struct w_reader_slice *slice)
 
 static void slice_destroy(struct w_core *core, struct w_reader *reader, struct w_reader_slice *slice)
 {
-    if (slice->copied) {
-        reader_give_piece(core, reader, slice, slice->piece_bytes);
-        return;
+    if (slice->copy != NULL) {
+        reader_give_piece(core, reader, slice->copy, slice->copy_bytes);
+    } else {
+        reader->pinned--;
+        core->engine->buffer_release(core->io, slice->buffer);
     }
-    reader->pinned--;
-    core->engine->buffer_release(core->io, slice->buffer);
-    w_pool_give(&core->pool, slice, slice->piece_bytes);
+    w_pool_give(&core->pool, slice, sizeof *slice);
 }
 
 static void reader_remove_first(struct w_core *core, struct w_reader *reader)
@@ -157,22 +157,23 @@ static bool reader_may_pin(const struct w_core *core, const struct w_reader *rea
 
 int w_reader_keep(struct w_core *core, struct w_reader *reader, const uint8_t *data, uint32_t bytes, uint16_t buffer)
 {
-    struct w_reader_slice *slice = NULL;
-    if (reader_may_pin(core, reader) && (slice = w_pool_take(&core->pool, sizeof *slice)) != NULL) {
-        *slice = (struct w_reader_slice){.data = data, .bytes = bytes, .piece_bytes = sizeof *slice, .buffer = buffer};
+    struct w_reader_slice *slice = w_pool_take(&core->pool, sizeof *slice);
+    if (slice != NULL && reader_may_pin(core, reader)) {
+        *slice = (struct w_reader_slice){.data = data, .bytes = bytes, .buffer = buffer};
         reader->pinned++;
         reader_append(reader, slice);
         return 0;
     }
-    uint32_t piece_bytes = (uint32_t)sizeof *slice + bytes;
-    slice = reader_take_piece(core, reader, piece_bytes);
-    if (slice != NULL) {
-        *slice = (struct w_reader_slice){.data = (uint8_t *)(slice + 1), .bytes = bytes, .piece_bytes = piece_bytes, .copied = true};
-        memcpy(slice + 1, data, bytes);
+    void *copy = slice == NULL ? NULL : reader_take_piece(core, reader, bytes);
+    if (copy != NULL) {
+        *slice = (struct w_reader_slice){.data = copy, .bytes = bytes, .copy = copy, .copy_bytes = bytes};
+        memcpy(copy, data, bytes);
         reader_append(reader, slice);
+    } else if (slice != NULL) {
+        w_pool_give(&core->pool, slice, sizeof *slice);
     }
     core->engine->buffer_release(core->io, buffer);
-    return slice == NULL ? -ENOMEM : 0;
+    return copy == NULL ? -ENOMEM : 0;
 }
 
 /* --- delivering --- */
@@ -192,8 +193,8 @@ static int reader_deliver_stash(struct delivery *d, const weir_cut *cut)
 {
     struct w_reader_stash *stash = d->reader->stash;
     weir_message message = {.data = stash->data + cut->payload_offset, .bytes = cut->payload_bytes};
-    d->core->origin = (struct w_core_origin){
-        .reader = d->reader, .begin = stash->data, .end = stash->data + stash->bytes, .in_stash = true};
+    d->core->origin =
+        (struct w_core_origin){.reader = d->reader, .begin = stash->data, .end = stash->data + stash->bytes, .in_stash = true};
     enum w_reader_verdict verdict = d->sink(d->reader, &message);
     d->core->origin.reader = NULL;
     d->messages += verdict != W_READER_AGAIN;
@@ -312,7 +313,7 @@ int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_cod
     struct w_reader_slice *slice;
     while (result == 0 && (slice = reader_first(reader)) != NULL) {
         uint32_t used = 0;
-        result = reader_deliver(&d, slice->data, slice->bytes, slice->buffer, slice->copied, &used);
+        result = reader_deliver(&d, slice->data, slice->bytes, slice->buffer, slice->copy != NULL, &used);
         slice->data += used;
         slice->bytes -= used;
         if (slice->bytes == 0)
@@ -338,8 +339,9 @@ static weir_blob *reader_hold_stash(struct w_core *core, struct w_reader *reader
 {
     struct w_reader_stash *stash = reader->stash;
     if (stash->blob != NULL)
-        return stash->blob->data == message->data && stash->blob->bytes == message->bytes ? weir_blob_hold(stash->blob)
-                                                                                           : w_blob_copy(core, message->data, message->bytes);
+        return stash->blob->data == message->data && stash->blob->bytes == message->bytes
+                   ? weir_blob_hold(stash->blob)
+                   : w_blob_copy(core, message->data, message->bytes);
     weir_blob *blob = w_blob_of_piece(core, message->data, message->bytes, stash, stash->piece_bytes);
     if (blob == NULL)
         return NULL;

@@ -286,18 +286,19 @@ size_t weir_limits_text(const weir_runtime *runtime, char *text, size_t text_byt
     const struct w_io *io = shard->core.io;
     uint64_t buffers = (uint64_t)io->buffers * io->buffer_bytes, fixed = w_shard_fixed_bound_bytes(shard);
     uint64_t connections = w_table_bound_bytes(c->connections);
-    int bytes = snprintf(text, text_bytes,
-                         "each of %u shards, at most:\n"
-                         "  %10.1f MiB  receive buffers: %u of %u KiB\n"
-                         "  %10.1f MiB  rings and tables of the engine\n"
-                         "  %10.1f MiB  connections: %u of %zu bytes\n"
-                         "  %10.1f MiB  timers, %u dials, %u listeners\n"
-                         "  %10.1f MiB  queued, held and being put together (of it %.1f MiB being put together)\n"
-                         "all: %.1f MiB, filled only as it is used\n",
-                         c->shards, (double)buffers / 1048576, io->buffers, io->buffer_bytes / 1024, (double)(shard->io_bytes - buffers) / 1048576,
-                         (double)connections / 1048576, c->connections, sizeof(weir_conn),
-                         (double)(fixed - shard->io_bytes - connections) / 1048576, c->dials, c->listeners, (double)c->memory_bytes / 1048576,
-                         (double)c->assembly_bytes / 1048576, (double)weir_memory_bound(runtime) / 1048576);
+    int bytes =
+        snprintf(text, text_bytes,
+                 "each of %u shards, at most:\n"
+                 "  %10.1f MiB  receive buffers: %u of %u KiB\n"
+                 "  %10.1f MiB  rings and tables of the engine\n"
+                 "  %10.1f MiB  connections: %u of %zu bytes\n"
+                 "  %10.1f MiB  timers, %u dials, %u listeners\n"
+                 "  %10.1f MiB  queued, held and being put together (of it %.1f MiB being put together)\n"
+                 "all: %.1f MiB, filled only as it is used\n",
+                 c->shards, (double)buffers / 1048576, io->buffers, io->buffer_bytes / 1024, (double)(shard->io_bytes - buffers) / 1048576,
+                 (double)connections / 1048576, c->connections, sizeof(weir_conn),
+                 (double)(fixed - shard->io_bytes - connections) / 1048576, c->dials, c->listeners, (double)c->memory_bytes / 1048576,
+                 (double)c->assembly_bytes / 1048576, (double)weir_memory_bound(runtime) / 1048576);
     return bytes < 0 ? 0 : (size_t)bytes;
 }
 

@@ -11,9 +11,9 @@ struct weir_runtime {
     weir_config config; /* complete */
     const struct w_io_engine *engine;
     struct w_shard_orders orders;
-    weir_shard **shards; /* config.shards of them */
-    int *handles;        /* of all listeners: a row of config.shards for each */
-    _Atomic bool ran;    /* weir_run has been called */
+    weir_shard **shards;      /* config.shards of them */
+    int *handles;             /* of all listeners: a row of config.shards for each */
+    _Atomic bool ran;         /* weir_run has been called */
     _Atomic uint32_t ringers; /* threads between w_runtime_enter and _leave: weir_close waits for them */
 };
 

@@ -11,17 +11,19 @@
 
 #include <weir/timer.h>
 
+#include "runtime/deadline.h"
 #include "runtime/limits.h"
+#include "runtime/waitlist.h"
 
-#define TAKE_BATCH 64u
-#define TAKE_MAX 1024u     /* completions in one turn */
-#define TIMERS_MAX 256u    /* timers in one turn */
-#define AGENDA_PASSES 4u   /* handlers that send to others put them on the agenda: so often is it read in one turn */
-#define DRAIN_SLOTS 512u   /* connections told to drain in one turn */
-#define SPIN_LOSSES 8u     /* so many spins lost in a row, and it is left out for a while */
-#define SPIN_SKIPS_MAX 1024u
+#define TAKE_BATCH      64u
+#define TAKE_MAX        1024u /* completions in one turn */
+#define TIMERS_MAX      256u  /* timers in one turn */
+#define AGENDA_PASSES   4u    /* handlers that send to others put them on the agenda: so often is it read in one turn */
+#define DRAIN_SLOTS     512u  /* connections told to drain in one turn */
+#define SPIN_LOSSES     8u    /* so many spins lost in a row, and it is left out for a while */
+#define SPIN_SKIPS_MAX  1024u
 #define RELIEF_PAUSE_NS WEIR_MILLISECOND
-#define THIRST_NS WEIR_MILLISECOND /* how often those that wait for memory are looked at */
+#define THIRST_NS       WEIR_MILLISECOND /* how often those that wait for memory are looked at */
 
 /* --- opening and closing --- */
 
@@ -120,7 +122,7 @@ static void shard_start_wheel(weir_shard *shard)
     struct w_wheel *wheel = &shard->core.wheel;
     w_wheel_init(wheel, shard->core.io->now_ns, &shard->core);
     wheel->callbacks[W_CORE_TIMER_USER] = shard_user_timer;
-    wheel->callbacks[W_CORE_TIMER_CONN] = w_conn_timer;
+    wheel->callbacks[W_CORE_TIMER_CONN] = w_deadline_timer;
     wheel->callbacks[W_CORE_TIMER_LISTENER] = w_listener_timer;
     wheel->callbacks[W_CORE_TIMER_DIALER] = w_dialer_timer;
     wheel->callbacks[W_CORE_TIMER_STOP] = shard_stop_timer;
@@ -158,7 +160,8 @@ uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
 {
     const weir_config *config = shard->core.config;
     return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) +
-           config->dials * (sizeof(struct w_dialer_place) + shard->core.io->lookup_bytes) + shard->orders->listener_count * sizeof(struct w_listener_part);
+           config->dials * (sizeof(struct w_dialer_place) + shard->core.io->lookup_bytes) +
+           shard->orders->listener_count * sizeof(struct w_listener_part);
 }
 
 /* --- the turn --- */
@@ -256,7 +259,7 @@ static void shard_attend(weir_shard *shard)
     struct w_core *core = &shard->core;
     for (uint32_t pass = 0; pass < AGENDA_PASSES; pass++) {
         weir_conn *last = core->lists[W_CORE_AGENDA].last, *conn = NULL;
-        while (conn != last && (conn = w_conn_unlist(core, W_CORE_AGENDA)) != NULL)
+        while (conn != last && (conn = w_waitlist_take(core, W_CORE_AGENDA)) != NULL)
             w_conn_attend(conn);
     }
 }
@@ -326,13 +329,13 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
     bool more = shard_take(shard);
     shard_follow_orders(shard);
     more |= w_wheel_turn(&core->wheel, core->io->now_ns, TIMERS_MAX) == TIMERS_MAX;
-    w_conn_water_thirsty(core);
+    w_waitlist_water(core);
     if (W_UNLIKELY(core->stopping))
         shard_drain_some(shard);
     shard_attend(shard);
-    w_conn_feed_starved(core);
+    w_waitlist_feed(core);
     bool short_of_memory = shard_relieve(shard);
-    short_of_memory |= w_conn_thirst(core);
+    short_of_memory |= w_waitlist_thirst(core);
     w_stats_add(&core->stats.turns, 1);
     if (W_UNLIKELY(shard_is_done(shard))) {
         w_wheel_clear(&core->wheel, &shard->stop_timer);
@@ -350,7 +353,7 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
         w_core_log(core, WEIR_LOG_WARNING, "a turn of shard %u took %llu us", core->index, (unsigned long long)(turn_ns / 1000));
     }
     uint64_t next_ns = w_wheel_next_ns(&core->wheel);
-    *rest_ns = more || w_conn_could_feed(core) ? 0 : next_ns == W_WHEEL_NEVER ? WEIR_FOREVER : next_ns > now_ns ? next_ns - now_ns : 0;
+    *rest_ns = more || w_waitlist_could_feed(core) ? 0 : next_ns == W_WHEEL_NEVER ? WEIR_FOREVER : next_ns > now_ns ? next_ns - now_ns : 0;
     if (W_UNLIKELY(short_of_memory)) /* it may come back from anywhere, the allocator too */
         *rest_ns = w_base_min_u64(*rest_ns, THIRST_NS);
     return 0;
@@ -410,7 +413,8 @@ int w_shard_run(weir_shard *shard)
     while ((result = shard_turn(shard, &rest_ns)) == 0) {
         if (rest_ns > 0 && spin_ns > 0) {
             result = core->engine->submit(core->io, 0);
-            if (result == 0 && (shard_has_orders(shard) || core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
+            if (result == 0 &&
+                (shard_has_orders(shard) || core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
                 rest_ns = 0;
         }
         if (result == 0)
@@ -457,7 +461,8 @@ int weir_turn(weir_shard *shard, uint64_t *sleep_ns)
         return result;
     if (result != 0 || (result = core->engine->submit(core->io, 0)) != 0)
         return shard_break(shard, result);
-    if (*sleep_ns > 0 && (shard_has_orders(shard) || core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
+    if (*sleep_ns > 0 &&
+        (shard_has_orders(shard) || core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
         *sleep_ns = 0;
     return 0;
 }

@@ -36,14 +36,15 @@ static uint32_t writer_gather(struct w_writer *writer, struct w_io_gather *gathe
     if (writer->lane_run_bytes > 0)
         gather->count = w_channel_view(writer->lane, writer->lane_run_bytes, gather->vectors, W_IO_VECTORS_MAX, &lane_bytes);
     if (lane_bytes == writer->lane_run_bytes)
-        gather->count += w_channel_view(&writer->channel, w_base_min_u32(writer->run_bytes, W_WRITER_SEND_BYTES), gather->vectors + gather->count,
-                                        W_IO_VECTORS_MAX - gather->count, &channel_bytes);
+        gather->count += w_channel_view(&writer->channel, w_base_min_u32(writer->run_bytes, W_WRITER_SEND_BYTES),
+                                        gather->vectors + gather->count, W_IO_VECTORS_MAX - gather->count, &channel_bytes);
     return lane_bytes + channel_bytes;
 }
 
 void w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token)
 {
-    if (writer->lane != NULL && writer->lane_run_bytes == 0 && writer->run_bytes > 0) /* came in mid-run: the run ends with its present message */
+    if (writer->lane != NULL && writer->lane_run_bytes == 0 &&
+        writer->run_bytes > 0) /* came in mid-run: the run ends with its present message */
         writer->run_bytes = w_base_min_u32(writer->run_bytes, w_channel_to_boundary(&writer->channel));
     if (writer->run_bytes == 0 && writer->lane_run_bytes == 0) {
         writer->lane_run_bytes = w_writer_lane_bytes(writer);

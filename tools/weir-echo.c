@@ -59,7 +59,8 @@ static uint64_t number(struct argp_state *state, const char *option, const char 
 enum { OPTION_SPIN = 256, OPTION_MAX_MESSAGE, OPTION_IDLE, OPTION_CONNECTIONS, OPTION_LIMITS, OPTION_PIN };
 
 static const struct argp_option options[] = {
-    {"listen", 'l', "ADDRESS", 0, "Listen here; may be repeated (default tcp://127.0.0.1:7000). tcp://HOST:PORT, unix:///PATH, unix://@NAME, fd://N, systemd://", 0},
+    {"listen", 'l', "ADDRESS", 0,
+     "Listen here; may be repeated (default tcp://127.0.0.1:7000). tcp://HOST:PORT, unix:///PATH, unix://@NAME, fd://N, systemd://", 0},
     {"shards", 's', "N", 0, "Shards, each on a thread of its own (default: one for each cpu)", 0},
     {"pin", OPTION_PIN, NULL, 0, "Bind each shard to a cpu", 0},
     {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, or raw", 0},
@@ -138,11 +139,15 @@ static int listen_everywhere(weir_error *error)
 
 int main(int argc, char **argv)
 {
-    static const struct argp argp = {options, parse, NULL,
+    static const struct argp argp = {options,
+                                     parse,
+                                     NULL,
                                      "Sends every message back to where it came from, until SIGTERM or SIGINT.\v"
                                      "Try it with: weir-perf echo --connect tcp://127.0.0.1:7000 --connections 64 --depth 16\n"
                                      "or, with --framing line, by hand: nc 127.0.0.1 7000",
-                                     NULL, NULL, NULL};
+                                     NULL,
+                                     NULL,
+                                     NULL};
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
     if (choose_codec() != 0) {
         fprintf(stderr, "weir-echo: --framing wants frame, line or raw, not '%s' (or --max-message does not suit it)\n", settings.framing);

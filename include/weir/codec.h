@@ -20,11 +20,11 @@ extern "C" {
 #endif
 
 /* The most that any codec may put before or behind one payload. */
-#define WEIR_HEAD_MAX_BYTES 16
+#define WEIR_HEAD_MAX_BYTES    16
 #define WEIR_TRAILER_MAX_BYTES 16
 
 /* What `cut` answers besides a negative errno. */
-#define WEIR_CUT_MORE 0    /* no whole message yet */
+#define WEIR_CUT_MORE    0 /* no whole message yet */
 #define WEIR_CUT_MESSAGE 1 /* one whole message */
 
 typedef struct weir_cut {
@@ -58,7 +58,7 @@ struct weir_codec {
     uint32_t message_max_bytes; /* the largest payload, both ways */
     uint16_t head_max_bytes;    /* seal never makes a longer head or trailer */
     uint16_t trailer_max_bytes;
-    bool boundaries;     /* false: the bytes are a stream, messages are not counted */
+    bool boundaries;      /* false: the bytes are a stream, messages are not counted */
     uint8_t settings[15]; /* the codec's own */
 };
 

@@ -10,14 +10,14 @@ extern "C" {
 #endif
 
 typedef enum weir_probe_state {
-    WEIR_PROBE_YES = 0,  /* there, and tried */
-    WEIR_PROBE_OFF,      /* there, but switched off (config.disable or WEIR_DISABLE) */
-    WEIR_PROBE_WITHOUT,  /* not there; weir does without, see `sentence` */
-    WEIR_PROBE_MISSING,  /* not there, and weir cannot run */
+    WEIR_PROBE_YES = 0, /* there, and tried */
+    WEIR_PROBE_OFF,     /* there, but switched off (config.disable or WEIR_DISABLE) */
+    WEIR_PROBE_WITHOUT, /* not there; weir does without, see `sentence` */
+    WEIR_PROBE_MISSING, /* not there, and weir cannot run */
 } weir_probe_state;
 
 typedef struct weir_probe_row {
-    char name[32];      /* "incremental-buffers", "locked-memory" */
+    char name[32]; /* "incremental-buffers", "locked-memory" */
     weir_probe_state state;
     bool mandatory;
     char sentence[160]; /* what was found, and what weir does without it */

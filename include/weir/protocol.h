@@ -21,8 +21,9 @@ typedef struct weir_message {
 
 /* What on_message answers. Negative errnos end the connection (WEIR_REASON_HANDLER, with the errno as its error). */
 #define WEIR_TAKEN 0 /* done with it */
-#define WEIR_LATER 1 /* cannot go on now: this message and all behind it stay where they are, receiving pauses (so the peer's \
-                        window closes), and the same message is delivered again at the next on_ready, or at weir_resume(). */
+/* Cannot go on now: this message and all behind it stay where they are, receiving pauses (so the peer's window closes), and the same message is
+ * delivered again after the next on_ready, or at weir_resume(). */
+#define WEIR_LATER 1
 
 /* How a connection ended. */
 typedef struct weir_close_event {

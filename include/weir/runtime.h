@@ -28,13 +28,15 @@ typedef struct weir_config {
     uint32_t dials;       /* for each shard, 1 to 65536; 0: 1024 */
     /* Memory, for each shard. A budget for all that is queued to go out, held, or being put together; when it is spent the connection with
      * the most of it ends (WEIR_REASON_MEMORY). */
-    uint64_t memory_bytes;         /* 0: 64 MiB; at least 1 MiB */
-    uint64_t assembly_bytes;       /* of it, for messages being put together, each a power of two; more, and the one with the most of it ends; 0: a quarter */
-    uint32_t receive_buffers;      /* a power of two, 8 to 32768; 0: 64 */
-    uint32_t receive_buffer_bytes; /* 4 KiB to 1 MiB; 0: 64 KiB (16 KiB and four times as many where the kernel has no incremental buffers) */
-    uint64_t stop_ns;              /* how long weir_stop() lets connections drain; 0: 5 s */
-    uint64_t long_turn_ns;         /* a turn longer than this is counted and logged; 0: 20 ms; WEIR_FOREVER: never */
-    weir_log_callback log;         /* NULL: silence */
+    uint64_t memory_bytes; /* 0: 64 MiB; at least 1 MiB */
+    uint64_t
+        assembly_bytes; /* of it, for messages being put together, each a power of two; more, and the one with the most of it ends; 0: a quarter */
+    uint32_t receive_buffers; /* a power of two, 8 to 32768; 0: 64 */
+    uint32_t
+        receive_buffer_bytes; /* 4 KiB to 1 MiB; 0: 64 KiB (16 KiB and four times as many where the kernel has no incremental buffers) */
+    uint64_t stop_ns;         /* how long weir_stop() lets connections drain; 0: 5 s */
+    uint64_t long_turn_ns;    /* a turn longer than this is counted and logged; 0: 20 ms; WEIR_FOREVER: never */
+    weir_log_callback log;    /* NULL: silence */
     void *log_user;
     weir_log_level log_level; /* the least that is logged; 0: WEIR_LOG_DEBUG, everything */
     weir_allocator allocator;

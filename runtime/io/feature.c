@@ -233,7 +233,6 @@ static int stream_run(struct stream *stream, struct w_ring *ring)
     struct io_uring_cqe completion;
     struct io_uring_sqe *entry = w_ring_next(ring);
     io_uring_prep_recv_multishot(entry, stream->ends[0], NULL, 0, 0);
-    entry->ioprio |= IORING_RECVSEND_POLL_FIRST;
     entry->flags |= IOSQE_BUFFER_SELECT;
     entry->buf_group = W_BUFFERS_GROUP;
     static const uint32_t pieces[] = {3, 500, STREAM_BUFFER_BYTES - 503, 1000};

@@ -193,7 +193,7 @@ struct w_io {
     uint32_t buffers_free; /* of them, those the kernel can fill */
     uint32_t buffer_bytes; /* each */
     uint64_t memory_bytes; /* everything this engine has mapped and allocated, rings included */
-    uint64_t lookup_bytes;         /* what each look-up under way takes beside that */
+    uint64_t lookup_bytes; /* what each look-up under way takes beside that */
     struct w_io_counters counters;
 };
 

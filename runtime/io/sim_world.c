@@ -371,10 +371,9 @@ static uint32_t chance_ppm_max(enum weir_sim_fault fault)
 {
     switch (fault) {
     case WEIR_SIM_RESET:
-        return 10000;
     case WEIR_SIM_SEND_ERROR:
     case WEIR_SIM_RECEIVE_ERROR:
-        return 5000;
+        return 20000;
     case WEIR_SIM_LATE:
     case WEIR_SIM_LATE_WAKE:
     case WEIR_SIM_ACCEPT_ERROR:
@@ -393,9 +392,12 @@ void weir_sim_faults_mix(uint64_t seed, struct weir_sim_faults *faults)
     random_seed(&random, seed ^ UINT64_C(0x5deece66d));
     *faults = (struct weir_sim_faults){0};
     uint64_t many = random_below(&random, 4); /* of 4: how likely each class is in the mix */
-    for (uint32_t i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
+    for (uint32_t i = 0; i < WEIR_SIM_FAULT_COUNT; i++) {
+        uint32_t most = chance_ppm_max((enum weir_sim_fault)i);
+        bool frequent = random_below(&random, 2) == 0;
         if (random_below(&random, 4) < many)
-            faults->chance_ppm[i] = (uint32_t)random_magnitude(&random, 100, chance_ppm_max((enum weir_sim_fault)i));
+            faults->chance_ppm[i] = (uint32_t)(frequent ? random_below(&random, most) : random_magnitude(&random, 500, most));
+    }
     faults->latency_ns_min = random_magnitude(&random, WEIR_MICROSECOND, 100 * WEIR_MICROSECOND);
     faults->latency_ns_max = random_magnitude(&random, faults->latency_ns_min, 10 * WEIR_MILLISECOND);
     faults->operation_ns_max = random_magnitude(&random, WEIR_MICROSECOND, WEIR_MILLISECOND);

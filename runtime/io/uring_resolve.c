@@ -111,12 +111,20 @@ uint32_t w_uring_resolve_take(struct w_uring *uring, struct w_io_completion *com
 
 void w_uring_resolve_finish(struct w_uring *uring)
 {
+    for (struct w_uring_lookup *lookup = uring->lookups; lookup != NULL; lookup = lookup->next)
+        (void)w_resolve_cancel(lookup->work);
+    const uint64_t end_ns = w_base_add_saturated(uring->io.engine->clock(&uring->io), FINISH_WAIT_NS);
+    uint32_t left_behind = 0;
     while (uring->lookups != NULL) {
         struct w_uring_lookup *lookup = uring->lookups;
-        if (w_resolve_cancel(lookup->work) || w_resolve_wait(lookup->work, FINISH_WAIT_NS))
+        uint64_t now_ns = uring->io.engine->clock(&uring->io);
+        if (w_resolve_wait(lookup->work, end_ns > now_ns ? end_ns - now_ns : 0))
             (void)w_resolve_finish(&lookup->work, NULL);
         else
-            w_uring_log(uring, WEIR_LOG_WARNING, "shard %u: a name server does not answer; its look-up is left behind", uring->shard_index);
+            left_behind++;
         free_lookup(uring, lookup);
     }
+    if (left_behind > 0)
+        w_uring_log(uring, WEIR_LOG_WARNING, "shard %u: no name server answers; %u look-ups are left behind", uring->shard_index,
+                    left_behind);
 }

@@ -418,6 +418,22 @@ START_TEST(dialing_from_on_close)
 }
 END_TEST
 
+START_TEST(closing_while_names_are_looked_up)
+{
+    for (uint32_t round = 0; round < 5; round++) {
+        struct stage stage;
+        stage_open(&stage, NULL);
+        for (int i = 0; i < 5; i++)
+            dial(&stage, i % 2 == 0 ? "tcp://localhost:1" : "tcp://nonexistent.invalid:1", &quick_redial);
+        for (uint32_t turn = 0; turn < round % 4; turn++)
+            fixture_turn(&stage.fixture);
+        stage_close(&stage);
+        MUST(stage.caller.closed >= 5); /* each is told */
+        MUST_EQUAL(stage.caller.opened, 0);
+    }
+}
+END_TEST
+
 FIXTURE_MAIN("dialing", weir_calls_weir, localhost_has_an_address, a_name_without_address, a_refused_port, a_peer_that_does_not_answer,
              redial_until_somebody_is_there, stopping_a_dial_in_each_state, dials_run_out, bad_addresses, refusing_is_redialed,
-             dialing_from_on_close)
+             dialing_from_on_close, closing_while_names_are_looked_up)

@@ -441,6 +441,117 @@ START_TEST(a_handlers_error_ends_it)
 }
 END_TEST
 
+/* --- ends from inside callbacks --- */
+
+static int end_in_open(struct witness *witness, weir_conn *conn)
+{
+    (void)witness;
+    MUST_EQUAL(weir_send(conn, "welcome and goodbye", 19), 0);
+    weir_end(conn);
+    MUST_EQUAL(weir_send(conn, "x", 1), -EPIPE);
+    return 0;
+}
+
+static int end_in_second(struct witness *witness, weir_conn *conn, const weir_message *message)
+{
+    int result = fixture_echo(conn, message);
+    if (witness->messages == 2)
+        weir_end(conn);
+    MUST_EQUAL(witness->closed, *(uint32_t *)witness->user); /* told after it has returned */
+    return result;
+}
+
+static int abort_in_message(struct witness *witness, weir_conn *conn, const weir_message *message)
+{
+    (void)witness;
+    (void)message;
+    weir_abort(conn);
+    weir_abort(conn);
+    return WEIR_LATER;
+}
+
+static void send_in_close(struct witness *witness, weir_conn *conn, const weir_close_event *event)
+{
+    (void)witness;
+    (void)event;
+    char peer[64];
+    MUST_EQUAL(weir_send(conn, "x", 1), -EPIPE);
+    weir_end(conn);
+    weir_abort(conn);
+    weir_conn_peer(conn, peer, sizeof peer);
+}
+
+START_TEST(ending_from_callbacks)
+{
+    struct choke choke;
+    uint32_t closed = 0;
+    choke_open(&choke, NULL);
+    choke.witness.user = &closed;
+    choke.witness.on_close = send_in_close;
+    choke.witness.on_message = end_in_second;
+    visitor_send(&choke.fixture, choke.visitor, "\1\0\0\0a\1\0\0\0b\1\0\0\0c", 15);
+    visitor_expect_frame(&choke.fixture, choke.visitor, "a", 1);
+    visitor_expect_frame(&choke.fixture, choke.visitor, "b", 1);
+    visitor_expect_end(&choke.fixture, choke.visitor);
+    close(choke.visitor);
+    UNTIL(&choke.fixture, choke.witness.closed == 1);
+    MUST_EQUAL(choke.witness.messages, 2); /* no more after the end */
+    MUST_EQUAL(choke.witness.event.reason, WEIR_REASON_LOCAL);
+    choke.witness.on_message = abort_in_message;
+    choke_connect(&choke);
+    visitor_send(&choke.fixture, choke.visitor, "\1\0\0\0a\1\0\0\0b", 10);
+    UNTIL(&choke.fixture, choke.witness.closed == 2);
+    MUST_EQUAL(choke.witness.messages, 3);
+    MUST_EQUAL(choke.witness.event.reason, WEIR_REASON_ABORTED);
+    close(choke.visitor);
+    choke.witness.on_open = end_in_open;
+    choke_connect(&choke);
+    visitor_expect_frame(&choke.fixture, choke.visitor, "welcome and goodbye", 19);
+    visitor_expect_end(&choke.fixture, choke.visitor);
+    choke_close(&choke);
+    MUST_EQUAL(choke.witness.closed, 3);
+}
+END_TEST
+
+static int never_now(struct witness *witness, weir_conn *conn, const weir_message *message)
+{
+    (void)witness;
+    (void)conn;
+    (void)message;
+    return WEIR_LATER;
+}
+
+START_TEST(ending_while_something_waits)
+{
+    struct choke choke;
+    choke_open(&choke, NULL);
+    choke.witness.on_message = never_now;
+    for (uint32_t round = 1; round <= 3; round++) {
+        visitor_send_frame(&choke.fixture, choke.visitor, "later", 5);
+        UNTIL(&choke.fixture, choke.witness.messages == round);
+        fixture_turn_for(&choke.fixture, MILLISECONDS(20));
+        MUST_EQUAL(choke.witness.messages, round); /* not again by itself */
+        if (round == 1)
+            weir_end(choke.witness.conn);
+        else if (round == 2)
+            weir_abort(choke.witness.conn);
+        if (round < 3)
+            close(choke.visitor);
+        else
+            weir_stop(choke.fixture.runtime);
+        if (round == 3)
+            close(choke.visitor);
+        UNTIL(&choke.fixture, choke.witness.closed == round);
+        MUST_EQUAL(choke.witness.event.reason, round == 1 ? WEIR_REASON_LOCAL : round == 2 ? WEIR_REASON_ABORTED : WEIR_REASON_STOPPED);
+        if (round < 3)
+            choke_connect(&choke);
+    }
+    choke.visitor = dup(0);
+    choke_close(&choke);
+}
+END_TEST
+
 FIXTURE_MAIN("flow", full_is_an_answer_and_room_an_event, the_whole_must_fit_the_hard_limit, later_is_the_same_again, later_after_a_hold,
              pausing_and_resuming, a_paused_peers_window_closes, pressure_passes_to_the_sender, slow_by_bytes, slow_by_time,
-             idle_is_not_slow, a_half_closed_peer_gets_its_replies, messages_before_the_end_are_delivered, a_handlers_error_ends_it)
+             idle_is_not_slow, a_half_closed_peer_gets_its_replies, messages_before_the_end_are_delivered, a_handlers_error_ends_it,
+             ending_from_callbacks, ending_while_something_waits)

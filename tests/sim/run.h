@@ -74,6 +74,8 @@ struct run_plan {
     uint32_t shards;
     bool embedded;           /* the shards sleep on their descriptors */
     bool cut;                /* ends with weir_close() in mid-stream */
+    uint32_t haste;          /* of 8: how often a shard that wants a turn gets it before the world goes on */
+    uint32_t stall_permille; /* how often it has to wait for up to STALL_NS */
     uint64_t stop_ns;        /* weir_stop() at this time at the latest; UINT64_MAX: when all is done */
     uint64_t close_after_ns; /* weir_close() then, in mid-stream; UINT64_MAX: when it has stopped */
     weir_config config;
@@ -114,10 +116,18 @@ struct run {
     bool over[RUN_SHARDS_MAX], turned[RUN_SHARDS_MAX];
     uint64_t due_ns[RUN_SHARDS_MAX];
     uint64_t turns;
+    weir_stats stats; /* at the end */
 };
 
-/* The whole run: makes its plan, does it, checks it. Adds what has fired to fired[]. */
-void run_seed(uint64_t seed, bool trace, uint64_t fired[WEIR_SIM_FAULT_COUNT]);
+/* What many runs have met, all together. */
+struct run_totals {
+    uint64_t fired[WEIR_SIM_FAULT_COUNT];
+    weir_stats stats; /* (the peaks and the present numbers mean nothing) */
+    uint64_t turns, virtual_ns;
+};
+
+/* The whole run: makes its plan, does it, checks it. Answers a hash over all that happened. */
+uint64_t run_seed(uint64_t seed, bool trace, struct run_totals *totals);
 
 /* A check failed: says so, with the seed and how to replay it, and ends the test. */
 _Noreturn void run_fail(const struct run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -67,6 +67,7 @@ static void resume(weir_shard *shard, weir_timer *timer, void *user)
     struct run_conn *state = user;
     (void)timer;
     RUN_CHECK(state->run, weir_find(shard, state->id) == state->conn, "a timer of a connection that is gone");
+    run_note(state->run, "resume %llx", (unsigned long long)state->id.value);
     weir_blob_release(&state->blob);
     weir_resume(state->conn);
 }
@@ -164,10 +165,13 @@ static int on_message(weir_conn *conn, const weir_message *message)
     if (end_perhaps(state, conn, &answer))
         return answer;
     if (!weir_timer_is_set(&state->timer) && run_permille(run, run->plan.later_permille)) {
+        run_note(run, "message %u of %llx: later", state->sequence, (unsigned long long)state->id.value);
         wait_a_while(state);
         return WEIR_LATER;
     }
     int code = echo(state, conn, message);
+    run_note(run, "message %u of %llx: %u bytes, send answers %d", state->sequence, (unsigned long long)state->id.value, message->bytes,
+             code);
     if (code == -EAGAIN) {
         state->refused_send = true;
         return WEIR_LATER;
@@ -182,6 +186,7 @@ static int on_message(weir_conn *conn, const weir_message *message)
         RUN_CHECK(run, code != -EMSGSIZE, "a message that fits its codec does not fit the limits");
     }
     if (!weir_timer_is_set(&state->timer) && run_permille(run, run->plan.pause_permille)) {
+        run_note(run, "pause %llx", (unsigned long long)state->id.value);
         weir_pause(conn);
         wait_a_while(state);
     }
@@ -191,6 +196,7 @@ static int on_message(weir_conn *conn, const weir_message *message)
 static void on_ready(weir_conn *conn)
 {
     struct run_conn *state = weir_conn_user(conn);
+    run_note(state->run, "ready %llx", (unsigned long long)state->id.value);
     RUN_CHECK(state->run, state->refused_send, "on_ready, and no send was refused");
     state->refused_send = false;
 }

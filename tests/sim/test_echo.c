@@ -37,29 +37,52 @@ static uint64_t number_of(const char *variable, uint64_t otherwise)
     return text != NULL ? strtoull(text, NULL, 10) : otherwise;
 }
 
-static void one_seed(uint64_t seed, bool trace, uint64_t fired[WEIR_SIM_FAULT_COUNT])
+static uint64_t one_seed(uint64_t seed, bool trace, struct run_totals *totals)
 {
     snprintf(replay, sizeof replay, "to replay: WEIR_SIM_SEED=%" PRIu64 " %s\n", seed, program_invocation_name);
-    run_seed(seed, trace, fired);
+    return run_seed(seed, trace, totals);
+}
+
+static void tell(const struct run_totals *totals)
+{
+    const weir_stats *stats = &totals->stats;
+    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
+        printf("%-16s %10" PRIu64 "\n", weir_sim_fault_name((enum weir_sim_fault)i), totals->fired[i]);
+    for (int i = 1; i < WEIR_REASON_COUNT; i++)
+        printf("ended: %-16s %8" PRIu64 "\n", weir_reason_name((weir_reason)i), stats->closed[i]);
+    printf("messages %" PRIu64 ", bytes %" PRIu64 ", refusals %" PRIu64 ", laters %" PRIu64 ", starvations %" PRIu64
+           ", copies for lack %" PRIu64 ", accept pauses %" PRIu64 ", turns %" PRIu64 ", virtual seconds %" PRIu64 "\n",
+           stats->messages_in, stats->bytes_in, stats->refusals, stats->laters, stats->starvations, stats->copies_for_lack,
+           stats->accept_pauses, totals->turns, totals->virtual_ns / WEIR_SECOND);
 }
 
 START_TEST(echo_by_seeds)
 {
-    uint64_t fired[WEIR_SIM_FAULT_COUNT] = {0};
+    static struct run_totals totals;
     uint64_t first = number_of("WEIR_SIM_FIRST", 1), count = number_of("WEIR_SIM_SEEDS", SEEDS);
     for (uint64_t seed = first; seed < first + count; seed++)
-        one_seed(seed, false, fired);
-    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++) {
-        printf("%-18s %" PRIu64 "\n", weir_sim_fault_name((enum weir_sim_fault)i), fired[i]);
-        ck_assert_msg(count < SEEDS || fired[i] > 0, "the fault %s never happened", weir_sim_fault_name((enum weir_sim_fault)i));
-    }
+        one_seed(seed, false, &totals);
+    tell(&totals);
+    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
+        ck_assert_msg(count < SEEDS || totals.fired[i] > 0, "the fault %s never happened", weir_sim_fault_name((enum weir_sim_fault)i));
+    const weir_stats *stats = &totals.stats;
+    ck_assert(count < SEEDS || (stats->refusals > 0 && stats->laters > 0 && stats->starvations > 0 && stats->copies_for_lack > 0));
+}
+END_TEST
+
+/* What the seed decides, it decides always. */
+START_TEST(replay_is_exact)
+{
+    static struct run_totals totals;
+    for (uint64_t seed = 1; seed <= 50; seed++)
+        ck_assert_uint_eq(one_seed(seed, false, &totals), one_seed(seed, false, &totals));
 }
 END_TEST
 
 START_TEST(one_seed_again)
 {
-    uint64_t fired[WEIR_SIM_FAULT_COUNT] = {0};
-    one_seed(number_of("WEIR_SIM_SEED", 1), true, fired);
+    static struct run_totals totals;
+    one_seed(number_of("WEIR_SIM_SEED", 1), true, &totals);
 }
 END_TEST
 
@@ -76,7 +99,12 @@ int main(void)
     TCase *tcase = tcase_create("echo");
     tcase_add_checked_fixture(tcase, setup, NULL);
     tcase_set_timeout(tcase, 220);
-    tcase_add_test(tcase, getenv("WEIR_SIM_SEED") != NULL ? one_seed_again : echo_by_seeds);
+    if (getenv("WEIR_SIM_SEED") != NULL) {
+        tcase_add_test(tcase, one_seed_again);
+    } else {
+        tcase_add_test(tcase, replay_is_exact);
+        tcase_add_test(tcase, echo_by_seeds);
+    }
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);

@@ -6,13 +6,13 @@ import re
 
 import common
 
-# The picture. A file that is not on it fails the test: add it where it belongs.
+# The picture. A file that is not on it fails the test: add it where it belongs. Names in a group make up one thing and know each other.
 LEVELS = [
     ["base"],
     ["io/*", "spsc", "bell", "pool", "wheel", "stats", "limits", "config"],
     ["core", "blob", "channel", "port"],
     ["reader", "writer", "filter"],
-    ["conn", "table", "calls", "listener", "dialer"],
+    [("conn", "deadline", "waitlist"), "table", "calls", "listener", "dialer"],
     ["group"],
     ["shard"],
     ["runtime", "listen"],
@@ -33,8 +33,9 @@ def place_of(stem):
     """(level, place in it), or None when it is not on the picture."""
     name = "io/*" if stem.startswith("io/") else stem
     for level, row in enumerate(LEVELS):
-        if name in row:
-            return level, row.index(name)
+        for place, entry in enumerate(row):
+            if name == entry or (isinstance(entry, tuple) and name in entry):
+                return level, place
     return None
 
 
@@ -52,7 +53,8 @@ def runtime_fault(name, quote, target):
         return "it has no level: add it to LEVELS in tests/style/check_levels.py and to the picture"
     if engine_of(other) not in (None, engine_of(stem)):
         return "nobody includes an engine but its own parts; the contract is runtime/io/io.h"
-    if other == stem or place_of(other) < place_of(stem) or (stem.startswith("io/") and other.startswith("io/")):
+    grouped = any(isinstance(entry, tuple) and stem in entry and other in entry for row in LEVELS for entry in row)
+    if other == stem or grouped or place_of(other) < place_of(stem) or (stem.startswith("io/") and other.startswith("io/")):
         return None
     return f"level {place_of(stem)[0]} includes level {place_of(other)[0]}; a file includes only what stands before it"
 
