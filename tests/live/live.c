@@ -350,22 +350,37 @@ static void *live_pulse_run(void *user)
     return NULL;
 }
 
+static void *live_pulse_stand_by(void *user)
+{
+    struct live_pulse *pulse = user;
+    while (!pulse->stop) {
+        uint64_t begin_ns = live_now_ns();
+        live_sleep(WEIR_MILLISECOND);
+        uint64_t late_ns = live_now_ns() - begin_ns - WEIR_MILLISECOND;
+        pulse->late_ns = late_ns > pulse->late_ns ? late_ns : pulse->late_ns;
+    }
+    return NULL;
+}
+
 void live_pulse_start(struct live_pulse *pulse, const struct live *live)
 {
     memset(pulse, 0, sizeof *pulse);
     pulse->descriptor = live_dial(live);
     live_echo(pulse->descriptor, 64, 1);
     ck_assert_int_eq(pthread_create(&pulse->thread, NULL, live_pulse_run, pulse), 0);
+    ck_assert_int_eq(pthread_create(&pulse->bystander, NULL, live_pulse_stand_by, pulse), 0);
 }
 
 void live_pulse_stop(struct live_pulse *pulse, uint64_t limit_ns)
 {
     pulse->stop = true;
     ck_assert_int_eq(pthread_join(pulse->thread, NULL), 0);
+    ck_assert_int_eq(pthread_join(pulse->bystander, NULL), 0);
     ck_assert_uint_gt(pulse->rounds, 0);
-    if (pulse->worst_ns > limit_ns)
-        ck_abort_msg("the good client waited for %.1f ms once in %llu rounds; at most %.1f", (double)pulse->worst_ns / 1e6,
-                     (unsigned long long)pulse->rounds, (double)limit_ns / 1e6);
+    if (pulse->worst_ns > limit_ns + pulse->late_ns)
+        ck_abort_msg("the good client waited for %.1f ms once in %llu rounds; at most %.1f, and %.1f that the machine was late",
+                     (double)pulse->worst_ns / 1e6, (unsigned long long)pulse->rounds, (double)limit_ns / 1e6,
+                     (double)pulse->late_ns / 1e6);
     live_close(pulse->descriptor);
 }
 

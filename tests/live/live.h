@@ -126,18 +126,19 @@ int live_read_end(int descriptor, uint64_t *bytes);
 void live_reset(int descriptor);
 void live_close(int descriptor);
 
-/* --- a good client, on a thread of its own: one small message to and fro all the time --- */
+/* --- a good client, on a thread of its own: one small message to and fro all the time; and a bystander who only sleeps and
+ * wakes, so that what the machine did to both is not laid at the server's door --- */
 
 struct live_pulse {
-    pthread_t thread;
+    pthread_t thread, bystander;
     int descriptor;
     atomic_bool stop;
-    uint64_t worst_ns;
-    uint64_t rounds;
+    uint64_t worst_ns, rounds;
+    uint64_t late_ns; /* the most that the bystander woke too late */
 };
 
 void live_pulse_start(struct live_pulse *pulse, const struct live *live);
-/* Joins it; checks that it was never kept waiting for longer than limit_ns. */
+/* Joins it; checks that it was never kept waiting for longer than limit_ns, and what the bystander was late. */
 void live_pulse_stop(struct live_pulse *pulse, uint64_t limit_ns);
 
 /* Adds the tests of one file to a suite and runs it; what main() returns. */

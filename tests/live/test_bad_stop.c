@@ -177,6 +177,30 @@ START_TEST(stopped_with_clients_that_do_not_read)
 }
 END_TEST
 
+/* Stopped while connections are being accepted: each is told of in full or not at all. */
+START_TEST(stopped_while_they_come)
+{
+    enum { ROUNDS = 60, COUNT = 10 };
+    for (int round = 0; round < ROUNDS / LIVE_SLOWER; round++) {
+        struct live live;
+        int clients[COUNT];
+        live_init(&live, 1000);
+        live.config.stop_ns = 100 * WEIR_MILLISECOND;
+        live_start(&live);
+        for (int i = 0; i < COUNT; i++)
+            clients[i] = live_dial(&live);
+        live_sleep((uint64_t)round % 5 * 20 * WEIR_MICROSECOND);
+        weir_stop(live.runtime);
+        for (int i = 0; i < COUNT; i++) {
+            live_read_end(clients[i], NULL);
+            live_close(clients[i]);
+        }
+        live_stop(&live);
+        ck_assert_uint_eq(live.stats.accepted, live.opens);
+    }
+}
+END_TEST
+
 /* Stopped, and closed at once by cutting what is left: on_close runs in weir_close(). */
 START_TEST(closed_without_a_run)
 {
@@ -287,7 +311,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {stopped_with_good_clients, stopped_with_clients_that_do_not_read, closed_without_a_run,
+    const TTest *const tests[] = {stopped_with_good_clients, stopped_with_clients_that_do_not_read,
+                                  stopped_while_they_come,   closed_without_a_run,
                                   signalled_under_full_load, signalled_with_clients_that_do_not_read};
     return live_main("bad_stop", tests, sizeof tests / sizeof *tests);
 }

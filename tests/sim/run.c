@@ -186,9 +186,11 @@ static void let_time_pass(struct run *run)
 
 static void go_on(struct run *run)
 {
-    int index = choose_shard(run);
-    if (run_permille(run, run->plan.stall_permille))
+    if (run_permille(run, run->plan.stall_permille)) {
         weir_sim_run_until(run->world, weir_sim_now_ns(run->world) + run_magnitude(run, WEIR_MICROSECOND, STALL_NS));
+        return; /* the last one may have finished, or somebody may want a turn now */
+    }
+    int index = choose_shard(run);
     if (index < 0)
         let_time_pass(run);
     else if (run_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > weir_sim_now_ns(run->world) + STALL_NS ||
