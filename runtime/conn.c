@@ -475,9 +475,11 @@ static void conn_tell_closed(weir_conn *conn)
     };
     w_stats_add(&stats->messages_undelivered, event.undelivered_messages);
     w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
-    w_stats_add(&stats->closed[event.reason], 1);
     w_writer_drop(conn->core, &conn->writer);
-    if ((conn->opened || conn->dialed || conn->adopted) && conn->protocol->on_close != NULL)
+    if (!conn->opened && !conn->dialed && !conn->adopted)
+        return; /* accepted, and stopped before anybody was told */
+    w_stats_add(&stats->closed[event.reason], 1);
+    if (conn->protocol->on_close != NULL)
         conn->protocol->on_close(conn, &event);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* address: the addresses of weir/listen.h, as text and as the kernel wants them.
  *
- * Pure but for three looks at the world: an interface's name after % in an IPv6 address, the environment for systemd://, and nothing
+ * Pure but for two looks at the world: an interface's name after % in an IPv6 address, and the environment for systemd://; nothing
  * else. No look-up of names: those go on to w_io_engine.resolve. Any bytes may come in; what is not understood is -EINVAL with
  * a sentence that quotes it (unprintable bytes as ?, long ones cut). */
 #ifndef W_ADDRESS_H
