@@ -124,6 +124,8 @@ struct w_sim_operation *w_sim_operation_queue(struct w_sim_shard *shard, enum w_
     struct weir_sim_world *world = shard->world;
     W_SIM_REQUIRE(world, token >> 63 == 0, "the token %#" PRIx64 " has 64 bits", token);
     struct w_sim_operation *operation = create(shard, verb, handle, token);
+    if (handle >= 0)
+        enter_socket(operation);
     if (verb != W_SIM_CANCEL) {
         W_SIM_REQUIRE(world, w_sim_operation_find(shard, token) == NULL, "the token %#" PRIx64 " of this %s is in flight already", token,
                       verbs[verb]);
@@ -132,8 +134,6 @@ struct w_sim_operation *w_sim_operation_queue(struct w_sim_shard *shard, enum w_
         *bucket = operation;
         shard->operations++;
     }
-    if (handle >= 0)
-        enter_socket(operation);
     if (shard->submit_last != NULL)
         shard->submit_last->next = operation;
     else

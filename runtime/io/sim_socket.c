@@ -423,10 +423,13 @@ static void reset_arrives(struct weir_sim_world *world, void *object, uint64_t a
 {
     (void)argument;
     struct w_sim_socket *socket = object;
-    if (socket->death == 0 && w_sim_pipe_readable(socket) > 0 && w_sim_world_strikes(world, WEIR_SIM_RESET_UNREAD))
+    struct w_sim_pipe *inbound = socket->other != NULL ? &socket->other->outbound : NULL;
+    if (socket->death == 0 && w_sim_pipe_readable(socket) > 0 && w_sim_world_strikes(world, WEIR_SIM_RESET_UNREAD)) {
         w_sim_pipe_drop_unread(socket);
+        inbound->end_arrived = false; /* what is gone was not followed by an end */
+    }
     /* Linux: a reset after the peer's end is told as a broken pipe. */
-    w_sim_socket_die(socket, socket->other != NULL && socket->other->outbound.end_arrived ? EPIPE : ECONNRESET);
+    w_sim_socket_die(socket, inbound != NULL && inbound->end_arrived ? EPIPE : ECONNRESET);
 }
 
 void w_sim_socket_reset_other(struct w_sim_socket *socket)

@@ -135,6 +135,38 @@ START_TEST(accept_many)
 }
 END_TEST
 
+/* An accept of one brings one and is over; the others wait. Cancelled, it brings none. */
+START_TEST(accept_one)
+{
+    struct rig rig;
+    struct outside_peer *peers[6];
+    struct w_io_address address;
+    uint32_t accepted = 0;
+    rig_open(&rig, cases_outside, (uint64_t)_i, 0, 0, false);
+    int listening = rig_listen(&rig, &address);
+    uint64_t token = rig_begin(&rig);
+    rig.engine->accept_one(rig.io, listening, token);
+    rig_turn(&rig, 0);
+    ck_assert_int_eq(rig_cancel(&rig, token), -ECANCELED);
+    for (uint32_t i = 0; i < W_COUNT(peers); i++)
+        peers[i] = rig.outside->connect(&address);
+    while (accepted < W_COUNT(peers)) {
+        token = rig_begin(&rig);
+        rig.engine->accept_one(rig.io, listening, token);
+        int32_t handle = rig_wait(&rig, token);
+        ck_assert_uint_eq(rig_of(&rig, token)->count, 1);
+        ck_assert_msg(handle >= 0 || handle == -EMFILE || handle == -ENFILE, "accept: %d", handle);
+        accepted += handle >= 0;
+        if (handle >= 0)
+            rig_close_handle(&rig, handle);
+        ck_assert_uint_eq(rig.in_flight, 0);
+    }
+    finish_peers(&rig, peers, W_COUNT(peers));
+    rig_close_handle(&rig, listening);
+    rig_close(&rig);
+}
+END_TEST
+
 /* 6. An accept that is cancelled while somebody connects loses nobody. */
 START_TEST(cancel_accept)
 {
@@ -521,6 +553,7 @@ END_TEST
 void cases_socket_add(TCase *tcase, int seeds)
 {
     tcase_add_loop_test(tcase, accept_many, 0, seeds);
+    tcase_add_loop_test(tcase, accept_one, 0, seeds);
     tcase_add_loop_test(tcase, cancel_accept, 0, seeds);
     tcase_add_loop_test(tcase, listen_alone, 0, seeds);
     tcase_add_loop_test(tcase, listen_shared, 0, seeds);

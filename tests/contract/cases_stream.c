@@ -293,6 +293,37 @@ START_TEST(reset_by_peer)
 }
 END_TEST
 
+/* hung_up(): a reset, or a unix socket's end, behind bytes that were there before the receive started is found all the same. */
+START_TEST(end_behind_bytes)
+{
+    struct cases_pair pair;
+    struct rig *rig = &pair.rig;
+    struct rig_stream stream;
+    struct outside_peer *peer;
+    cases_pair_open(&pair, (uint64_t)_i, 0, 0);
+    ck_assert(!rig->engine->hung_up(rig->io, pair.handle));
+    ck_assert_int_eq(rig->outside->write(pair.peer, "0123456789", 10), 10);
+    rig_turn(rig, WEIR_MILLISECOND);
+    rig->outside->reset(&pair.peer);
+    rig_until(rig, rig->engine->hung_up(rig->io, pair.handle), (void)0);
+    rig_stream_open(rig, &stream, pair.handle);
+    rig_until(rig, stream.bytes.error != 0 || stream.bytes.ended, rig_stream_look(rig, &stream));
+    ck_assert_int_eq(stream.bytes.error, -ECONNRESET);
+    rig_stream_close(rig, &stream);
+    int handle = rig->outside->adoptable(&peer);
+    ck_assert_int_eq(rig->engine->adopt(rig->io, handle, &(weir_socket_options){0}), 0);
+    ck_assert_int_eq(rig->outside->write(peer, "0123456789", 10), 10);
+    rig->outside->finish(&peer);
+    rig_until(rig, rig->engine->hung_up(rig->io, handle), (void)0);
+    rig_stream_open(rig, &stream, handle);
+    rig_until(rig, stream.bytes.ended, rig_stream_look(rig, &stream));
+    ck_assert_uint_eq(stream.bytes.count, 10);
+    rig_stream_close(rig, &stream);
+    rig_close_handle(rig, handle);
+    cases_pair_close(&pair);
+}
+END_TEST
+
 /* shutdown(): both ways ends a receive that waits; one way lets the peer see the end and go on sending. */
 START_TEST(shutdown_both_ways)
 {
@@ -500,6 +531,7 @@ void cases_stream_add(TCase *tcase, int seeds)
     tcase_add_loop_test(tcase, no_buffers, 0, seeds);
     tcase_add_loop_test(tcase, held_buffer_stands_still, 0, seeds);
     tcase_add_loop_test(tcase, reset_by_peer, 0, seeds);
+    tcase_add_loop_test(tcase, end_behind_bytes, 0, seeds);
     tcase_add_loop_test(tcase, shutdown_both_ways, 0, seeds);
     tcase_add_loop_test(tcase, shutdown_one_way, 0, seeds);
     tcase_add_loop_test(tcase, close_gracefully, 0, seeds);

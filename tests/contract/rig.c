@@ -42,7 +42,7 @@ void rig_open(struct rig *rig, const struct outside *outside, uint64_t seed, uin
         .receive_buffers = buffers != 0 ? buffers : 64,
         .receive_buffer_bytes = buffer_bytes,
         .connections = 1024,
-        .embedded = embedded,
+        .embedded = embedded && seed % 2 == 0,
         .allocator = &rig_allocator,
         .log = rig_log,
     };
@@ -53,7 +53,11 @@ void rig_open(struct rig *rig, const struct outside *outside, uint64_t seed, uin
     ck_assert_uint_gt(rig->io->buffers, 0);
     ck_assert_uint_eq(rig->io->buffers_free, rig->io->buffers);
     ck_assert_uint_ge(rig->io->memory_bytes, (uint64_t)rig->io->buffers * rig->io->buffer_bytes);
+    if (embedded)
+        ck_assert_int_ge(rig->engine->descriptor(rig->io), 0);
     ck_assert_int_eq(rig->engine->start(rig->io), 0);
+    if (!embedded)
+        ck_assert_int_eq(rig->engine->descriptor(rig->io), -EINVAL);
 }
 
 void rig_close(struct rig *rig)
@@ -167,7 +171,8 @@ static void receive(struct rig *rig, struct rig_stream *stream)
 {
     stream->token = rig_begin(rig);
     stream->seen = 0;
-    stream->receiving = true;
+    stream->receiving = stream->fresh = true;
+    stream->cancelled = false;
     rig->engine->receive(rig->io, stream->handle, stream->token);
 }
 
@@ -205,6 +210,11 @@ void rig_stream_look(struct rig *rig, struct rig_stream *stream)
                 rig->engine->buffer_hold(rig->io, completion->buffer);
             }
             rig->engine->buffer_release(rig->io, completion->buffer);
+            if (stream->fresh && (completion->flags & W_IO_MORE) != 0 && rig->engine->hung_up(rig->io, stream->handle)) {
+                stream->cancelled = true; /* what is behind the bytes may never be told to this receive */
+                rig->engine->cancel(rig->io, stream->token);
+            }
+            stream->fresh = false;
         } else {
             ck_assert((completion->flags & W_IO_MORE) == 0);
         }

@@ -37,6 +37,7 @@ struct rig_stream {
     uint64_t token;
     uint32_t seen; /* completions of the token looked at */
     bool receiving;
+    bool fresh;  /* this receive has brought nothing yet */
     bool paused; /* not to be restarted */
     bool cancelled;
     bool keep_next; /* the next completion with data goes to `kept` as well, with two references of its own */
@@ -45,7 +46,8 @@ struct rig_stream {
     uint32_t starved; /* -ENOBUFS seen */
 };
 
-/* Opens the world and a started shard in it. buffers 0: 64; buffer_bytes 0: the engine's default. */
+/* Opens the world and a started shard in it. buffers 0: 64; buffer_bytes 0: the engine's default. embedded: by the setup, or (odd seeds) by
+ * asking for the descriptor. */
 void rig_open(struct rig *rig, const struct outside *outside, uint64_t seed, uint32_t buffers, uint32_t buffer_bytes, bool embedded);
 /* Checks that everything has come home. */
 void rig_close(struct rig *rig);
