@@ -21,8 +21,8 @@ struct w_reader_stash {
 
 struct w_reader_slice {
     struct w_reader_slice *next; /* the last one's is the first */
-    const uint8_t *data; /* in the receive buffer, or in `copy` */
-    void *copy;          /* a piece of the pool, of copy_bytes; NULL: the bytes lie in the receive buffer, which is pinned */
+    const uint8_t *data;         /* in the receive buffer, or in `copy` */
+    void *copy;                  /* a piece of the pool, of copy_bytes; NULL: the bytes lie in the receive buffer, which is pinned */
     uint32_t copy_bytes;
     uint32_t bytes;
     uint16_t buffer;

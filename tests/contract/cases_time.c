@@ -265,6 +265,22 @@ START_TEST(embedded_wake)
 }
 END_TEST
 
+/* An embedded shard may be asked to sleep in submit() all the same. */
+START_TEST(embedded_submit)
+{
+    struct rig rig;
+    rig_open(&rig, cases_outside, (uint64_t)_i, 0, 0, true);
+    uint64_t begin_ns = clock_ns(&rig);
+    while (clock_ns(&rig) - begin_ns < 20 * WEIR_MILLISECOND)
+        ck_assert_uint_eq(rig_turn_count(&rig, 20 * WEIR_MILLISECOND), 0);
+    rig.outside->wake_after(rig.io, 5 * WEIR_MILLISECOND);
+    rig_turn(&rig, 5 * WEIR_SECOND);
+    ck_assert_uint_lt(clock_ns(&rig) - begin_ns, 2 * WEIR_SECOND);
+    rig.outside->wake_done();
+    rig_close(&rig);
+}
+END_TEST
+
 START_TEST(random_differs)
 {
     struct rig rig;
@@ -293,5 +309,6 @@ void cases_time_add(TCase *tcase, int seeds)
     tcase_add_loop_test(tcase, stirring_tells, 0, seeds);
     tcase_add_loop_test(tcase, embedded_wakes, 0, seeds);
     tcase_add_loop_test(tcase, embedded_wake, 0, seeds);
+    tcase_add_loop_test(tcase, embedded_submit, 0, seeds);
     tcase_add_loop_test(tcase, random_differs, 0, seeds);
 }

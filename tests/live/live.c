@@ -27,7 +27,7 @@ static void *account_allocate(void *user, size_t bytes, size_t alignment)
     if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, bytes) != 0)
         return NULL;
     account->pieces++;
-    int64_t now_bytes = account->bytes += (int64_t)bytes;
+    int64_t now_bytes = atomic_fetch_add(&account->bytes, (int64_t)bytes) + (int64_t)bytes;
     int64_t peak_bytes = account->peak_bytes;
     while (now_bytes > peak_bytes && !atomic_compare_exchange_weak(&account->peak_bytes, &peak_bytes, now_bytes))
         ;
