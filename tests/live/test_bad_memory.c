@@ -151,7 +151,7 @@ START_TEST(each_allocation_refused_once)
 {
     static struct live live;
     int64_t call = 0;
-    int opens_failed = 0, cut = 0;
+    int opens_failed = 0;
     do {
         call++;
         struct outcome outcome = scenario(&live, call, call);
@@ -161,7 +161,6 @@ START_TEST(each_allocation_refused_once)
             break;
         }
         opens_failed += outcome.step < 3;
-        cut += outcome.cut;
         if (outcome.result != 0 && outcome.result != -ENOMEM)
             ck_abort_msg("call %lld refused: step %d answered %d", (long long)call, outcome.step, outcome.result);
         /* one refusal costs one connection at most, and the server goes on */
