@@ -287,7 +287,8 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
 int w_conn_refuse_for_memory(weir_conn *conn)
 {
     struct w_core *core = conn->core;
-    conn->pressed = true;
+    w_core_between_turns(core);
+    conn->pressed = conn->dry = true;
     w_stats_add_u32(&conn->shared.refusals, 1);
     w_stats_add(&core->stats.refusals, 1);
     w_waitlist_add(conn, W_CORE_THIRSTY);
@@ -329,8 +330,7 @@ static void conn_write(weir_conn *conn)
 
 static void conn_ready(weir_conn *conn)
 {
-    if (conn->state != W_CONN_OPEN || !conn->pressed || w_waitlist_has(conn, W_CORE_THIRSTY) ||
-        conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
+    if (conn->state != W_CONN_OPEN || !conn->pressed || conn->dry || conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
         return;
     conn->pressed = false;
     if (conn->protocol->on_ready != NULL)

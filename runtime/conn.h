@@ -93,6 +93,7 @@ struct weir_conn {
     bool paused : 1;              /* weir_pause */
     bool later : 1;               /* on_message answered WEIR_LATER */
     bool pressed : 1;             /* a send was refused: on_ready is owed */
+    bool dry : 1;                 /* pressed, for lack of memory that is still lacking */
     bool greeted : 1;             /* the first message has come */
     bool partial : 1;             /* a message is being put together: partial_ns counts */
     bool peer_ended : 1;          /* the receive brought the peer's end */

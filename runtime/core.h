@@ -34,6 +34,9 @@ enum w_core_list_name {
     W_CORE_LISTS
 };
 
+/* Over all but one such part of the budget, the connection that holds the most is ended. */
+#define W_CORE_RELIEF_PART 8
+
 struct w_core_list {
     weir_conn *first, *last;
 };

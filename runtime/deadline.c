@@ -31,7 +31,7 @@ static uint64_t deadline_next(const weir_conn *conn, weir_reason *reason)
         return due;
     if (!conn->greeted && !w_conn_stopped(conn))
         deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_first_ns(protocol)), WEIR_REASON_FIRST_LATE);
-    if (conn->partial)
+    if (conn->partial && !w_conn_stopped(conn))
         deadline_earlier(&due, reason, w_base_add_saturated(conn->partial_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
     deadline_earlier(&due, reason, w_base_add_saturated(conn->activity_ns, w_limits_idle_ns(protocol)), WEIR_REASON_IDLE);
     uint64_t stalled_ns = w_deadline_slow_peer(conn)->stalled_ns_max;

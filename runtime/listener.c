@@ -23,6 +23,18 @@ static uint64_t listener_token(const struct w_listener_part *part)
     return w_conn_token(W_CONN_TOKEN_LISTENER, W_CONN_ACCEPT, part->index, 1);
 }
 
+/* Stops accepting for now. due_ns: when to try again by itself; UINT64_MAX: when a slot is free. */
+static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
+{
+    struct w_core *core = part->core;
+    part->state = W_LISTENER_WAITING;
+    w_stats_add(&core->stats.accept_pauses, 1);
+    if (part->in_flight)
+        core->engine->cancel(core->io, listener_token(part));
+    if (due_ns != UINT64_MAX)
+        w_wheel_set(&core->wheel, &part->timer, W_CORE_TIMER_LISTENER, due_ns);
+}
+
 /* An accept of many takes the whole backlog at once. So that it never takes more than there are slots, it is for when there are plenty. */
 static bool listener_may_take_many(const struct w_listener_part *part)
 {
@@ -36,21 +48,13 @@ static void listener_accept(struct w_listener_part *part)
     part->state = W_LISTENER_ACCEPTING;
     if (part->in_flight)
         return;
+    if (core->conns->count >= core->conns->capacity) {
+        listener_wait(part, UINT64_MAX);
+        return;
+    }
     part->in_flight = true;
     part->many = listener_may_take_many(part);
     (part->many ? core->engine->accept : core->engine->accept_one)(core->io, listener_handle(part), listener_token(part));
-}
-
-/* Stops accepting for now. due_ns: when to try again by itself; UINT64_MAX: when a slot is free. */
-static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
-{
-    struct w_core *core = part->core;
-    part->state = W_LISTENER_WAITING;
-    w_stats_add(&core->stats.accept_pauses, 1);
-    if (part->in_flight)
-        core->engine->cancel(core->io, listener_token(part));
-    if (due_ns != UINT64_MAX)
-        w_wheel_set(&core->wheel, &part->timer, W_CORE_TIMER_LISTENER, due_ns);
 }
 
 /* Once for each handle: another part of the program may own the number afterwards. */
@@ -126,6 +130,7 @@ void w_listener_follow(struct w_listener_part *part)
     uint32_t state = atomic_load_explicit(&part->listener->state, memory_order_acquire);
     if (state == W_LISTENER_LISTENING && !listener_is_begun(part) && !part->in_flight) {
         part->backoff_ns = BACKOFF_MIN_NS;
+        part->broken = false;
         listener_accept(part);
     } else if (state == W_LISTENER_STOPPING) {
         w_listener_leave(part);
@@ -159,6 +164,7 @@ static void listener_failed(struct w_listener_part *part, int error)
     } else if (error == -EBADF || error == -ENOTSOCK || error == -EINVAL || error == -EOPNOTSUPP) {
         w_core_log(core, WEIR_LOG_ERROR, "a listening socket is broken and accepts no more: %s", weir_strerror(error));
         part->state = W_LISTENER_WAITING;
+        part->broken = true;
     } else {
         listener_accept(part);
     }
@@ -166,7 +172,6 @@ static void listener_failed(struct w_listener_part *part, int error)
 
 void w_listener_accepted(struct w_listener_part *part, const struct w_io_completion *completion)
 {
-    struct w_conn_table *table = part->core->conns;
     if (!(completion->flags & W_IO_MORE))
         part->in_flight = false;
     if (completion->result >= 0)
@@ -174,23 +179,34 @@ void w_listener_accepted(struct w_listener_part *part, const struct w_io_complet
     if (part->state == W_LISTENER_LEFT) {
         if (!part->in_flight)
             listener_left(part);
-    } else if (part->state == W_LISTENER_ACCEPTING && table->count >= table->capacity) {
-        listener_wait(part, UINT64_MAX);
     } else if (part->state == W_LISTENER_ACCEPTING && !part->in_flight) {
         listener_failed(part, completion->result < 0 ? completion->result : 0);
-    } else if (part->state == W_LISTENER_ACCEPTING && part->many && !listener_may_take_many(part)) {
+    } else {
+        w_listener_look(part);
+    }
+}
+
+void w_listener_look(struct w_listener_part *part)
+{
+    struct w_conn_table *table = part->core->conns;
+    if (part->state != W_LISTENER_ACCEPTING || !part->in_flight)
+        return;
+    if (table->count >= table->capacity) {
+        listener_wait(part, UINT64_MAX);
+    } else if (part->many && !listener_may_take_many(part)) {
         part->many = false; /* cancelled once; the next one takes them one by one */
         part->core->engine->cancel(part->core->io, listener_token(part));
     }
 }
 
-void w_listener_retry(struct w_listener_part *part)
+bool w_listener_retry(struct w_listener_part *part)
 {
     struct w_conn_table *table = part->core->conns;
-    if (part->state != W_LISTENER_WAITING || part->core->stopping || table->count >= table->capacity)
-        return;
+    if (part->state != W_LISTENER_WAITING || part->broken || part->core->stopping || table->count >= table->capacity)
+        return false;
     w_wheel_clear(&part->core->wheel, &part->timer);
     listener_accept(part);
+    return true;
 }
 
 void w_listener_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns)

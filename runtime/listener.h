@@ -42,6 +42,7 @@ struct w_listener_part {
     uint8_t state;
     bool in_flight; /* an accept is */
     bool many;      /* and it is one that brings any number of connections */
+    bool broken;    /* WAITING for good: the socket answered with an error that time does not mend */
 };
 
 /* Looks what its listener has become: begins, or leaves. */
@@ -54,8 +55,10 @@ static inline bool w_listener_is_quiet(const struct w_listener_part *part)
     return (part->state == W_LISTENER_AWAY || part->state == W_LISTENER_LEFT) && !part->in_flight;
 }
 void w_listener_accepted(struct w_listener_part *part, const struct w_io_completion *completion);
-/* A slot or a descriptor has become free. */
-void w_listener_retry(struct w_listener_part *part);
+/* A slot or a descriptor has become free: true when it accepts again. */
+bool w_listener_retry(struct w_listener_part *part);
+/* The number of free slots has changed: is what it has in flight still right? */
+void w_listener_look(struct w_listener_part *part);
 void w_listener_timer(struct w_wheel_entry *entry, void *context, uint64_t now_ns);
 
 /* Closes what a listener has open, when no shard uses it (any more). */

@@ -157,7 +157,7 @@ void w_runtime_ring(weir_runtime *runtime)
 
 void w_runtime_enter(weir_runtime *runtime)
 {
-    /* Relaxed: the epoch publishes it. */
+    /* Relaxed: the order, or the epoch, publishes it. */
     atomic_fetch_add_explicit(&runtime->ringers, 1, memory_order_relaxed);
 }
 
@@ -170,8 +170,8 @@ void w_runtime_leave(weir_runtime *runtime)
 void weir_stop(weir_runtime *runtime)
 {
     w_runtime_enter(runtime);
-    /* Relaxed: the ring publishes it. */
-    if (!atomic_exchange_explicit(&runtime->orders.stopping, true, memory_order_relaxed))
+    /* Release: a shard may see it by another's epoch, and must then see this giver too. Acquire: for the weir_stop in weir_close, the same. */
+    if (!atomic_exchange_explicit(&runtime->orders.stopping, true, memory_order_acq_rel))
         w_runtime_ring(runtime);
     w_runtime_leave(runtime);
 }

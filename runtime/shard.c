@@ -45,9 +45,9 @@ static void shard_conn_freed(struct w_core *core, weir_conn *conn)
     if (conn->dialed)
         w_dialer_conn_over(&shard->dialers, conn);
     w_table_give(&shard->conns, conn);
-    for (uint32_t i = 0; i < shard->orders->listener_count; i++)
-        if (shard->parts[i].state == W_LISTENER_WAITING)
-            w_listener_retry(&shard->parts[i]);
+    uint32_t free_slots = shard->conns.capacity - shard->conns.count;
+    for (uint32_t i = 0; i < shard->orders->listener_count && free_slots > 0; i++)
+        free_slots -= w_listener_retry(&shard->parts[i]);
 }
 
 /* No more patience: every connection ends. */
@@ -240,7 +240,7 @@ static void shard_follow_orders(weir_shard *shard)
     if (W_LIKELY(epoch == shard->epoch))
         return;
     shard->epoch = epoch;
-    if (!shard->core.stopping && atomic_load_explicit(&orders->stopping, memory_order_relaxed))
+    if (!shard->core.stopping && atomic_load_explicit(&orders->stopping, memory_order_acquire))
         shard_begin_stop(shard);
     for (uint32_t i = 0; i < orders->listener_count && !shard->core.stopping; i++)
         w_listener_follow(&shard->parts[i]);
@@ -264,6 +264,16 @@ static void shard_attend(weir_shard *shard)
     }
 }
 
+/* Slots are taken by other listeners, by dials and adopted sockets too: no listener may bring more than there are. */
+static void shard_look_at_listeners(weir_shard *shard)
+{
+    if (W_LIKELY(shard->conns.count == shard->looked_count))
+        return;
+    shard->looked_count = shard->conns.count;
+    for (uint32_t i = 0; i < shard->orders->listener_count; i++)
+        w_listener_look(&shard->parts[i]);
+}
+
 /* Memory is nearly spent: the connection that holds the most has to go. One at a time, and the next only when that one has gone: true when it
  * has to be looked at again. */
 static bool shard_relieve(weir_shard *shard)
@@ -271,7 +281,7 @@ static bool shard_relieve(weir_shard *shard)
     struct w_core *core = &shard->core;
     uint64_t taken = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget = core->pool.budget_bytes;
     bool assembly = core->assembly_bytes > core->config->assembly_bytes;
-    if (W_LIKELY(taken <= budget - budget / 8 && !assembly))
+    if (W_LIKELY(taken <= budget - budget / W_CORE_RELIEF_PART && !assembly))
         return false;
     if (core->io->now_ns - shard->relief_ns < RELIEF_PAUSE_NS || weir_find(shard, shard->relief_victim) != NULL)
         return true;
@@ -333,6 +343,7 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
     if (W_UNLIKELY(core->stopping))
         shard_drain_some(shard);
     shard_attend(shard);
+    shard_look_at_listeners(shard);
     w_waitlist_feed(core);
     bool short_of_memory = shard_relieve(shard);
     short_of_memory |= w_waitlist_thirst(core);

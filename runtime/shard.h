@@ -30,6 +30,7 @@ struct weir_shard {
     uint64_t io_bytes; /* the engine's memory, look-ups apart */
     uint64_t epoch;    /* of the orders followed last */
     struct w_wheel_entry stop_timer;
+    uint32_t looked_count;  /* conns.count when the listeners were looked at last */
     uint32_t drained_slots; /* STOPPING: slots below this have been told to drain */
     uint32_t spin_losses;   /* spins lost in a row */
     uint32_t spin_skips;    /* sleeps to go without a spin */

@@ -44,11 +44,12 @@ void w_waitlist_feed(struct w_core *core)
     }
 }
 
-/* Memory counts as there again well below the budget: not for every piece that comes home is somebody called. */
+/* Memory counts as there again somewhat below the budget: not for every piece that comes home is somebody called. Above that mark the shard ends
+ * the heaviest, so one of the two always acts. */
 static bool waitlist_memory_is_there(const struct w_core *core)
 {
     uint64_t budget = core->pool.budget_bytes;
-    return atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / 4;
+    return atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / W_CORE_RELIEF_PART;
 }
 
 bool w_waitlist_thirst(struct w_core *core)
@@ -58,7 +59,8 @@ bool w_waitlist_thirst(struct w_core *core)
         core->thirst_ns = 0;
         return false;
     }
-    if (core->thirst_ns == 0 || !waitlist_memory_is_there(core)) {
+    bool plenty = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= core->pool.budget_bytes / 2;
+    if (core->thirst_ns == 0 || !plenty) {
         core->thirst_ns = core->io->now_ns;
     } else if (core->io->now_ns - core->thirst_ns > THIRST_MAX_NS) {
         core->thirst_ns = core->io->now_ns;
@@ -76,6 +78,8 @@ void w_waitlist_water(struct w_core *core)
 {
     weir_conn *conn;
     while (core->lists[W_CORE_THIRSTY].first != NULL && waitlist_memory_is_there(core) &&
-           (conn = w_waitlist_take(core, W_CORE_THIRSTY)) != NULL)
+           (conn = w_waitlist_take(core, W_CORE_THIRSTY)) != NULL) {
+        conn->dry = false;
         w_conn_schedule(conn, W_CONN_DO_READY);
+    }
 }

@@ -21,7 +21,7 @@ void w_waitlist_feed(struct w_core *core);
 bool w_waitlist_could_feed(const struct w_core *core);
 /* Those that are thirsty for memory go on, if there is some. */
 void w_waitlist_water(struct w_core *core);
-/* At the end of a turn: true when somebody is thirsty. If that has lasted too long though the budget has room, the allocator has nothing: one ends. */
+/* At the end of a turn: true when somebody is thirsty. If that has lasted too long though half of the budget is free, the allocator has nothing: one ends. */
 bool w_waitlist_thirst(struct w_core *core);
 
 #endif

@@ -283,7 +283,7 @@ static bool is_woken(const struct w_sim_shard *shard)
 
 static bool has_news(const struct w_sim_shard *shard)
 {
-    return shard->there.first < shard->there.count || w_sim_operation_due(shard) || is_woken(shard);
+    return shard->broken != 0 || shard->there.first < shard->there.count || w_sim_operation_due(shard) || is_woken(shard);
 }
 
 static void sleep_until(struct w_sim_shard *shard, uint64_t deadline_ns)
@@ -309,6 +309,10 @@ static int sim_submit(struct w_io *io, uint64_t wait_ns)
     struct w_sim_shard *shard = enter(io, "submit");
     struct weir_sim_world *world = shard->world;
     shard->armed = false;
+    if (shard->broken != 0) {
+        w_sim_operation_abandon(shard);
+        return shard->broken;
+    }
     weir_sim_run_until(world, world->now_ns + w_sim_world_between(world, 100, 2000));
     w_sim_operation_submit(shard);
     if (wait_ns > 0 && !has_news(shard))
@@ -399,6 +403,14 @@ bool weir_sim_stirring(const struct weir_sim_world *world, uint32_t shard_index)
 bool weir_sim_readable(const struct weir_sim_world *world, uint32_t shard_index)
 {
     return weir_sim_stirring(world, shard_index) && (world->shards[shard_index]->armed || !world->shards[shard_index]->embedded);
+}
+
+void weir_sim_break(struct weir_sim_world *world, uint32_t shard_index, int error)
+{
+    W_SIM_REQUIRE(world, shard_index < world->shard_count && world->shards[shard_index] != NULL && error < 0, "no shard %u to break",
+                  shard_index);
+    world->shards[shard_index]->broken = error;
+    w_sim_world_note(world, "break", shard_index, error, 0);
 }
 
 void w_sim_engine_fill(struct w_io_engine *engine)

@@ -115,6 +115,8 @@ bool weir_sim_stirring(const struct weir_sim_world *world, uint32_t shard_index)
 /* What sleeping on descriptor() would tell an embedded shard: true when something came after may_sleep() had answered true; a shard that sleeps
  * without having asked is never woken. For one that is not embedded the same as weir_sim_stirring(). */
 bool weir_sim_readable(const struct weir_sim_world *world, uint32_t shard_index);
+/* The shard's engine fails for good: its next submit() answers `error` (negative), and its operations are gone without a completion. */
+void weir_sim_break(struct weir_sim_world *world, uint32_t shard_index, int error);
 /* Handles that are open in the world, listening and connected; for leak checks. */
 uint32_t weir_sim_handles(const struct weir_sim_world *world);
 

@@ -307,6 +307,35 @@ bool w_sim_operation_take(struct w_sim_shard *shard, struct w_io_completion *com
     return true;
 }
 
+static void abandon_completions(struct w_sim_shard *shard, struct w_sim_queue *queue)
+{
+    for (; queue->first < queue->count; queue->first++) {
+        const struct w_sim_pending *pending = &queue->entries[queue->first];
+        if ((pending->completion.flags & W_IO_BUFFER) != 0)
+            w_sim_buffer_release(shard, pending->completion.buffer);
+        if (pending->operation->verb == W_SIM_ACCEPT && pending->completion.result >= 0)
+            w_sim_socket_close(w_sim_socket_of(shard->world, pending->completion.result), true);
+    }
+}
+
+void w_sim_operation_abandon(struct w_sim_shard *shard)
+{
+    abandon_completions(shard, &shard->pending);
+    abandon_completions(shard, &shard->there);
+    for (uint32_t i = 0; i < W_SIM_HASH; i++)
+        while (shard->by_token[i] != NULL) {
+            struct w_sim_operation *operation = shard->by_token[i];
+            struct w_sim_socket *socket = operation->socket;
+            shard->by_token[i] = operation->chain;
+            leave_socket(operation);
+            if (operation->verb == W_SIM_CLOSE && socket != NULL) /* queued, and nobody else will */
+                w_sim_socket_close(socket, false);
+            shard->operations--;
+            w_sim_operation_destroy(operation);
+        }
+    shard->submit_first = shard->submit_last = NULL;
+}
+
 void w_sim_operation_finish(struct w_sim_shard *shard)
 {
     struct weir_sim_world *world = shard->world;

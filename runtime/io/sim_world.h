@@ -163,6 +163,7 @@ struct w_sim_shard {
     struct w_io io;
     struct weir_sim_world *world;
     uint32_t index;
+    int broken;         /* a negative errno; 0: it works */
     const void *thread; /* NULL until start() */
     weir_allocator allocator;
     struct w_sim_buffers buffers;
@@ -319,6 +320,8 @@ void w_sim_operation_stir_all(struct w_sim_socket *socket);
 void w_sim_operation_harvest(struct w_sim_shard *shard);
 /* True when a harvest would bring something. */
 bool w_sim_operation_due(const struct w_sim_shard *shard);
+/* The engine is broken: operations and completions are gone, and what they held is home. */
+void w_sim_operation_abandon(struct w_sim_shard *shard);
 /* The first completion that is there: false when there is none. Its operation is over if it was the final one. */
 bool w_sim_operation_take(struct w_sim_shard *shard, struct w_io_completion *completion);
 void w_sim_operation_finish(struct w_sim_shard *shard);

@@ -43,7 +43,7 @@ START_TEST(no_wait_no_sleep)
     uint64_t begin_ns = clock_ns(&rig);
     for (int i = 0; i < 1000; i++)
         ck_assert_uint_eq(rig_turn_count(&rig, 0), 0);
-    ck_assert_uint_lt(clock_ns(&rig) - begin_ns, WEIR_SECOND / 2);
+    ck_assert_uint_lt(clock_ns(&rig) - begin_ns, 5 * WEIR_SECOND);
     ck_assert_uint_eq(atomic_load(&rig.io->counters.sleeps), 0);
     rig_close(&rig);
 }

@@ -144,11 +144,13 @@ void plan_make(struct run *run)
     if (plan->clean && one_of(run, 2))
         plan->faults.plain_buffers = true;
     plan->calm_ns = WEIR_SECOND + (one_of(run, 2) ? 20 * WEIR_SECOND : run_magnitude(run, WEIR_MILLISECOND, 20 * WEIR_SECOND));
-    plan->stop_ns = plan->close_after_ns = UINT64_MAX;
+    plan->stop_ns = plan->close_after_ns = plan->break_ns = UINT64_MAX;
     if (!plan->clean && one_of(run, 4))
         plan->stop_ns = WEIR_SECOND + run_magnitude(run, WEIR_MICROSECOND, 2 * WEIR_SECOND);
     if (!plan->clean && one_of(run, 8))
         plan->close_after_ns = WEIR_SECOND + run_magnitude(run, WEIR_MICROSECOND, 2 * WEIR_SECOND);
+    if (!plan->clean && one_of(run, 24))
+        plan->break_ns = WEIR_SECOND + run_magnitude(run, WEIR_MICROSECOND, 2 * WEIR_SECOND);
     plan->unix_address = one_of(run, 6);
     plan_config(run);
     plan_codec(run);

@@ -48,6 +48,8 @@ static void *take_memory(void *user, size_t bytes, size_t alignment)
     if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, bytes) != 0)
         return NULL;
     run->memory_out += bytes;
+    if (run->memory_out > run->memory_peak)
+        run->memory_peak = run->memory_out;
     return memory;
 }
 
@@ -123,6 +125,10 @@ static void turn(struct run *run, uint32_t index)
     int code = weir_turn(run->shards[index], &sleep_ns);
     run->turns++;
     run->turned[index] = true;
+    if (code == -EIO && run->broken && index == 0) {
+        run->over[index] = true;
+        return;
+    }
     RUN_CHECK(run, code == 0 || (code == -ESHUTDOWN && run->stopping), "a turn of shard %u: %d (%s)", index, code, weir_strerror(code));
     run->over[index] = code == -ESHUTDOWN;
     run->due_ns[index] = w_base_add_saturated(weir_sim_now_ns(run->world), sleep_ns);
@@ -252,6 +258,23 @@ static void watch(struct run *run)
     }
 }
 
+/* Everybody has gone: ten seconds in which nobody has a reason to be turned. */
+static void stay_idle(struct run *run)
+{
+    uint64_t until_ns = weir_sim_now_ns(run->world) + 10 * WEIR_SECOND, turns = run->turns;
+    run->idled = true;
+    while (weir_sim_now_ns(run->world) < until_ns) {
+        int index = choose_shard(run);
+        if (index >= 0)
+            turn(run, (uint32_t)index);
+        else if (weir_sim_next_ns(run->world) == UINT64_MAX)
+            break;
+        else
+            let_time_pass(run);
+        RUN_CHECK(run, run->turns < turns + 50 * run->plan.shards, "idle, and turned %" PRIu64 " times", run->turns - turns);
+    }
+}
+
 static void drive(struct run *run)
 {
     run->calm_ns = run->plan.calm_ns;
@@ -259,8 +282,14 @@ static void drive(struct run *run)
         uint64_t now_ns = weir_sim_now_ns(run->world);
         if (now_ns >= run->plan.calm_ns)
             calm_down(run);
-        if (now_ns >= run->plan.close_after_ns)
+        if (now_ns >= run->plan.close_after_ns || (run->broken && run->over[0]))
             return;
+        if (now_ns >= run->plan.break_ns && !run->broken && !run->over[0]) {
+            run->broken = true;
+            weir_sim_break(run->world, 0, -EIO);
+        }
+        if (!run->stopping && !run->idled && run->plan.clean && all_finished(run))
+            stay_idle(run);
         if (!run->stopping && (now_ns >= run->plan.stop_ns || all_finished(run)))
             stop(run);
         watch(run);
@@ -304,14 +333,16 @@ static void check_sums(struct run *run, const weir_stats *stats)
 
 static void finish(struct run *run)
 {
+    uint64_t bound = weir_memory_bound(run->runtime);
     weir_runtime_stats(run->runtime, &run->stats);
-    if (all_over(run))
+    if (all_over(run) && !run->broken)
         check_sums(run, &run->stats);
     run_note(run, "closing");
     weir_runtime *runtime = run->runtime; /* on_close looks at it meanwhile */
     weir_close(&runtime);
     RUN_CHECK(run, runtime == NULL, "weir_close left its pointer");
     RUN_CHECK(run, run->conns == NULL && run->opened == run->closed, "opened %" PRIu64 ", closed %" PRIu64, run->opened, run->closed);
+    RUN_CHECK(run, run->memory_peak <= bound, "%" PRIu64 " bytes were allocated, the bound is %" PRIu64, run->memory_peak, bound);
     RUN_CHECK(run, run->memory_out == 0, "%" PRIu64 " bytes of the allocator's never came back", run->memory_out);
     RUN_CHECK(run, weir_sim_handles(run->world) == 0, "%u handles were left open", weir_sim_handles(run->world));
     for (uint32_t i = 0; i < run->plan.client_count; i++)

@@ -74,6 +74,7 @@ struct run_plan {
     uint32_t shards;
     bool embedded;           /* the shards sleep on their descriptors */
     bool cut;                /* ends with weir_close() in mid-stream */
+    uint64_t break_ns;       /* then the first shard's engine fails for good; UINT64_MAX: it does not */
     uint32_t haste;          /* of 8: how often a shard that wants a turn gets it before the world goes on */
     uint32_t stall_permille; /* how often it has to wait for up to STALL_NS */
     uint64_t stop_ns;        /* weir_stop() at this time at the latest; UINT64_MAX: when all is done */
@@ -108,8 +109,9 @@ struct run {
     uint64_t opened, closed;
     uint64_t accepted_messages, accepted_bytes; /* sends that answered 0, as on the wire */
     uint64_t undelivered_messages, undelivered_bytes;
+    uint64_t memory_peak;
     uint64_t memory_out; /* of the allocator's */
-    bool stopping;
+    bool stopping, idled, broken;
     uint64_t stopped_ns;
     uint64_t calm_ns; /* as planned */
     weir_shard *shards[RUN_SHARDS_MAX];
