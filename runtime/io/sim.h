@@ -36,9 +36,9 @@ enum weir_sim_fault {
     WEIR_SIM_BUFFERS_SPENT,   /* * -ENOBUFS because buffers_free is 0; a chance makes a receive that starts look at once */
     WEIR_SIM_RESET,           /* the network resets a connection in mid-stream */
     WEIR_SIM_RESET_UNREAD,    /* a reset destroys what had arrived and was not read */
-    WEIR_SIM_HIDDEN_END,  /* a receive started with bytes and a reset behind them brings the bytes and then waits for ever: see hung_up() */
-    WEIR_SIM_LATE,        /* a completion is held back up to late_ns_max */
-    WEIR_SIM_LATE_CANCEL, /* a cancel takes effect up to late_ns_max later */
+    WEIR_SIM_HIDDEN_END,      /* a receive that starts with bytes and, behind them, a reset (unix: an end) is not told of it: hung_up() */
+    WEIR_SIM_LATE,            /* a completion is held back up to late_ns_max */
+    WEIR_SIM_LATE_CANCEL,     /* a cancel takes effect up to late_ns_max later */
     WEIR_SIM_CANCEL_MISSED,   /* * a cancelled operation succeeded, in part or whole, after the cancel */
     WEIR_SIM_SHUFFLE,         /* completions of different operations change places */
     WEIR_SIM_ACCEPT_SPENT,    /* * an accept ends with -EMFILE or -ENFILE; the connection stays in the backlog */
