@@ -5,7 +5,8 @@
  * Engines: io/uring.c (the product), io/sim.c (a simulated kernel). tests/contract runs the same test against each.
  *
  * The contract:
- *   1. An operation (accept, connect, receive, send, close, resolve) carries a token of the caller's. It gets exactly one final
+ *   1. An operation (accept, connect, receive, send, close, resolve) carries a token of the caller's: 63 bits (the top one is the
+ *      engine's), unique among what is in flight. It gets exactly one final
  *      completion, also when it is cancelled or fails; accept and receive get any number of completions with W_IO_MORE
  *      before it. W_IO_MORE alone tells whether the operation lives on: not the result's sign.
  *   2. Memory handed to an operation (bytes, vectors, addresses) stays in place until its final completion.
