@@ -70,16 +70,6 @@ weir_conn *weir_find(weir_shard *shard, weir_id id)
 
 /* --- sending --- */
 
-/* Before every send: the thread, the marks, and what goes round the payload. A reserve that was not committed is over. */
-static inline int calls_begin(weir_conn *conn, const void *data, uint32_t bytes, weir_seal *seal, const char *function)
-{
-    w_core_require_thread(conn->core, function);
-    const weir_codec *codec = &conn->protocol->codec;
-    conn->writer.reserved_bytes = 0;
-    int result = codec->seal(codec, data, bytes, seal);
-    return W_UNLIKELY(result != 0) ? result : w_conn_may_send(conn, seal->head_bytes + bytes + seal->trailer_bytes);
-}
-
 /* After the channel took it (0) or had no memory. */
 static inline int calls_put(weir_conn *conn, int result, bool was_empty)
 {
@@ -213,11 +203,16 @@ int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t b
         return -EINVAL;
     if (bytes < W_BLOB_WORTH_BYTES)
         return weir_send(conn, blob->data + offset, bytes);
-    int result = calls_begin(conn, blob->data + offset, bytes, &seal, __func__);
+    w_core_require_thread(conn->core, __func__);
+    const weir_codec *codec = &conn->protocol->codec;
+    int result = codec->seal(codec, blob->data + offset, bytes, &seal);
+    conn->writer.reserved_bytes = 0;
+    if (result == 0)
+        result = w_conn_may_send(conn, seal.head_bytes + bytes + seal.trailer_bytes);
     if (result != 0)
         return result;
     bool was_empty = conn->writer.channel.queued_bytes == 0;
-    result = w_channel_put_blob(conn->core, &conn->writer.channel, &seal, blob, offset, bytes, conn->protocol->codec.boundaries);
+    result = w_channel_put_blob(conn->core, &conn->writer.channel, &seal, blob, offset, bytes, codec->boundaries);
     return calls_put(conn, result, was_empty);
 }
 

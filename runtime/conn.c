@@ -14,8 +14,6 @@
 #include "runtime/limits.h"
 #include "runtime/waitlist.h"
 
-static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message);
-
 static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation operation)
 {
     return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, conn->shared.generation);
@@ -266,6 +264,14 @@ void w_conn_resume(weir_conn *conn)
 
 /* --- outbound --- */
 
+/* A send is answered -EAGAIN: on_ready is owed. */
+static void conn_count_refusal(weir_conn *conn)
+{
+    conn->pressed = true;
+    w_stats_add_u32(&conn->shared.refusals, 1);
+    w_stats_add(&conn->core->stats.refusals, 1);
+}
+
 int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
 {
     if (W_UNLIKELY(conn->state != W_CONN_OPEN))
@@ -275,9 +281,7 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
         return 0;
     if (sealed_bytes > hard_limit_bytes)
         return -EMSGSIZE;
-    conn->pressed = true;
-    w_stats_add_u32(&conn->shared.refusals, 1);
-    w_stats_add(&conn->core->stats.refusals, 1);
+    conn_count_refusal(conn);
     uint64_t queued_bytes_max = w_deadline_slow_peer(conn)->queued_bytes_max;
     if (queued_bytes_max != 0 && queued_bytes >= queued_bytes_max)
         w_conn_end(conn, WEIR_REASON_SLOW_BYTES, -EAGAIN);
@@ -286,11 +290,9 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
 
 int w_conn_refuse_for_memory(weir_conn *conn)
 {
-    struct w_core *core = conn->core;
-    w_core_between_turns(core);
-    conn->pressed = conn->dry = true;
-    w_stats_add_u32(&conn->shared.refusals, 1);
-    w_stats_add(&core->stats.refusals, 1);
+    w_core_between_turns(conn->core);
+    conn_count_refusal(conn);
+    conn->dry = true;
     w_waitlist_add(conn, W_CORE_THIRSTY);
     return -EAGAIN;
 }
@@ -398,7 +400,7 @@ void w_conn_end(weir_conn *conn, weir_reason reason, int error)
         return;
     conn->ours |= conn_is_ours(reason);
     /* A graceful end of ours that did not come to its end is called by what stopped it. */
-    bool kept = conn->state == W_CONN_DRAINING && ((conn->reason != WEIR_REASON_LOCAL && conn->reason != WEIR_REASON_STOPPED));
+    bool kept = conn->state == W_CONN_DRAINING && conn->reason != WEIR_REASON_LOCAL && conn->reason != WEIR_REASON_STOPPED;
     if (!kept) {
         conn->reason = (uint8_t)reason;
         conn->error = error;

@@ -20,7 +20,7 @@
 enum w_conn_state { W_CONN_FREE, W_CONN_DIALING, W_CONN_OPENING, W_CONN_OPEN, W_CONN_DRAINING, W_CONN_ENDING, W_CONN_CLOSING };
 
 /* Completions carry who and what, never a pointer or a descriptor: {kind, operation, slot, generation}. Bit 63 is the engine's. */
-enum w_conn_token_kind { W_CONN_TOKEN_CONN, W_CONN_TOKEN_LISTENER, W_CONN_TOKEN_DIALER };
+enum w_conn_token_kind { W_CONN_TOKEN_CONN, W_CONN_TOKEN_LISTENER };
 enum w_conn_operation { W_CONN_RECEIVE, W_CONN_SEND, W_CONN_CLOSE, W_CONN_CONNECT, W_CONN_RESOLVE, W_CONN_ACCEPT };
 
 #define W_CONN_GENERATION_BITS 34

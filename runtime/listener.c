@@ -85,10 +85,7 @@ static void listener_left(struct w_listener_part *part)
     /* Acquire and release: the last one out sees that all others have done with the listener. */
     if (atomic_fetch_sub_explicit(&listener->shards_left, 1, memory_order_acq_rel) != 1)
         return;
-    if (listener->one_handle)
-        listener_close(listener, core->engine, 0);
-    if (listener->remove_address)
-        core->engine->remove_address(core->engine->world, &listener->address);
+    w_listener_discard(listener, core->engine, core->config->shards);
     atomic_fetch_add_explicit(&listener->generation, 1, memory_order_relaxed);
     atomic_store_explicit(&listener->state, W_LISTENER_FREE, memory_order_release);
 }

@@ -44,7 +44,7 @@ int w_reader_keep(struct w_core *core, struct w_reader *reader, const uint8_t *d
 /* Delivers what was set aside, until it is gone or the sink stops it. Errors as w_reader_feed. */
 int w_reader_resume(struct w_core *core, struct w_reader *reader, const weir_codec *codec, w_reader_sink sink, uint32_t *messages);
 
-/* True when bytes wait for w_reader_resume; true when they begin a message that is not whole. */
+/* True when w_reader_resume would have something to do: not for a mere part of a message in the stash. */
 bool w_reader_waiting(const struct w_reader *reader, const weir_codec *codec);
 static inline bool w_reader_empty(const struct w_reader *reader)
 {
