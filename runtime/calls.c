@@ -112,9 +112,12 @@ int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
 
 int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes)
 {
+    static const struct w_port_want want_of_user = {.asker = W_PORT_ASKER_USER};
     w_core_require_thread(w_core_of(shard), __func__);
     weir_conn *conn;
     int result = calls_find(shard, id, &conn);
+    if (result == -EXDEV)
+        return w_port_put(w_core_of(shard)->port, id, data, bytes, &want_of_user);
     return result != 0 ? result : weir_send(conn, data, bytes);
 }
 
@@ -276,6 +279,8 @@ int weir_end_id(weir_shard *shard, weir_id id)
     w_core_enter(w_core_of(shard), __func__);
     weir_conn *conn;
     int result = calls_find(shard, id, &conn);
+    if (result == -EXDEV)
+        return weir_port_end(w_core_of(shard)->port, id);
     if (result == 0)
         w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
     return result;

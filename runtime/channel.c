@@ -65,9 +65,9 @@ static void block_chain_destroy(struct w_core *core, struct w_channel_block *blo
 }
 
 /* The next block's size: twice the last one's, at least what is wanted, within the bounds. */
-static uint32_t channel_next_block_bytes(const struct w_channel_block *last, uint32_t wanted_bytes)
+static uint32_t channel_next_block_bytes(const struct w_core *core, const struct w_channel_block *last, uint32_t wanted_bytes)
 {
-    uint32_t size = last == NULL ? W_CHANNEL_BLOCK_MIN : last->size_bytes * 2;
+    uint32_t size = last != NULL ? last->size_bytes * 2 : core->crowd ? W_CHANNEL_BLOCK_CROWD : W_CHANNEL_BLOCK_MIN;
     while (size < W_CHANNEL_BLOCK_MAX && size - BLOCK_HEADER_BYTES - sizeof(uint16_t) < wanted_bytes)
         size *= 2;
     return w_base_min_u32(size, W_CHANNEL_BLOCK_MAX);
@@ -110,7 +110,7 @@ static int channel_make_room(struct w_core *core, struct w_channel *channel, uin
     struct w_channel_block *tail = channel->last, *first = NULL, **link = &first;
     uint32_t room = tail == NULL ? 0 : tail->free_bytes;
     while (room < bytes) {
-        struct w_channel_block *block = block_create(core, channel_next_block_bytes(tail, bytes - room));
+        struct w_channel_block *block = block_create(core, channel_next_block_bytes(core, tail, bytes - room));
         if (block == NULL) {
             block_chain_destroy(core, first);
             return -ENOMEM;
@@ -207,7 +207,7 @@ uint8_t *w_channel_reserve(struct w_core *core, struct w_channel *channel, uint3
 {
     struct w_channel_block *block = channel->last;
     if (block == NULL || block->free_bytes < bytes) {
-        block = block_create(core, channel_next_block_bytes(channel->last, bytes));
+        block = block_create(core, channel_next_block_bytes(core, channel->last, bytes));
         if (block == NULL)
             return NULL;
         channel_append(channel, block);
@@ -323,7 +323,7 @@ static uint32_t channel_take_reference(struct w_core *core, struct w_channel *ch
     if (reference->bytes > 0)
         return piece;
     *messages += reference->boundary;
-    weir_blob_release(&reference->blob);
+    w_blob_release(core, &reference->blob);
     struct w_channel_references *references = channel->references;
     references->head = references->head + 1 == REFERENCES_MAX ? 0 : references->head + 1;
     if (--references->count == 0) {
@@ -382,7 +382,7 @@ void w_channel_drop(struct w_core *core, struct w_channel *channel)
     block_chain_destroy(core, channel->first);
     if (channel->references != NULL) {
         for (uint32_t i = 0; i < channel->references->count; i++)
-            weir_blob_release(&channel_reference(channel, i)->blob);
+            w_blob_release(core, &channel_reference(channel, i)->blob);
         w_pool_give(&core->pool, channel->references, sizeof *channel->references);
     }
     channel->first = channel->last = NULL;

@@ -18,8 +18,9 @@
 #include "runtime/blob.h"
 #include "runtime/core.h"
 
-#define W_CHANNEL_BLOCK_MIN 4096u
-#define W_CHANNEL_BLOCK_MAX 65536u
+#define W_CHANNEL_BLOCK_MIN   4096u
+#define W_CHANNEL_BLOCK_CROWD 1024u /* the first one, when a group is sent to */
+#define W_CHANNEL_BLOCK_MAX   65536u
 
 /* Data from the front; from the back, growing down, the offsets at which messages end. */
 struct w_channel_block {

@@ -56,7 +56,10 @@ static int config_counts(weir_config *c, weir_error *error)
     if ((result = config_number_u32(&c->shards, "shards", config_allowed_cpus(), 1, W_CONFIG_SHARDS_MAX, error)) != 0 ||
         (result = config_number_u32(&c->connections, "connections", 16384, 1, 1U << 20, error)) != 0 ||
         (result = config_number_u32(&c->listeners, "listeners", 64, 1, 1024, error)) != 0 ||
-        (result = config_number_u32(&c->dials, "dials", 1024, 1, 65536, error)) != 0)
+        (result = config_number_u32(&c->dials, "dials", 1024, 1, 65536, error)) != 0 ||
+        (result = config_number_u32(&c->ports, "ports", 64, 1, 4096, error)) != 0 ||
+        (result = config_number_u32(&c->channels, "channels", 1024, 1, 65536, error)) != 0 ||
+        (result = config_number_u32(&c->groups, "groups", 256, 1, 65536, error)) != 0)
         return result;
     return 0;
 }
@@ -68,6 +71,12 @@ static int config_memory(weir_config *c, weir_error *error)
         (result = config_number(&c->assembly_bytes, "assembly_bytes", c->memory_bytes / 4, 64 * KIB, c->memory_bytes, error)) != 0 ||
         (result = config_number_u32(&c->receive_buffers, "receive_buffers", 64, 8, 32768, error)) != 0)
         return result;
+    if ((result = config_number(&c->port_bytes, "port_bytes", 16 * MIB, 64 * KIB, UINT64_MAX / 2, error)) != 0 ||
+        (result = config_number_u32(&c->ring_bytes, "ring_bytes", 64 * KIB, 16 * KIB, 16 * MIB, error)) != 0 ||
+        (result = config_number_u32(&c->send_bytes, "send_bytes", 256 * KIB, 4 * KIB, 1U << 30, error)) != 0)
+        return result;
+    if ((c->ring_bytes & (c->ring_bytes - 1)) != 0)
+        return w_base_fail(error, -EINVAL, "config.ring_bytes is %u: it must be a power of two", c->ring_bytes);
     if ((c->receive_buffers & (c->receive_buffers - 1)) != 0)
         return w_base_fail(error, -EINVAL, "config.receive_buffers is %u: it must be a power of two", c->receive_buffers);
     if (c->receive_buffer_bytes != 0) /* 0 stays: the engine knows what suits the kernel */

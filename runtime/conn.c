@@ -11,12 +11,14 @@
 #include <string.h>
 
 #include "runtime/deadline.h"
+#include "runtime/group.h"
 #include "runtime/limits.h"
+#include "runtime/pipe.h"
 #include "runtime/waitlist.h"
 
 static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation operation)
 {
-    return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, conn->shared.generation);
+    return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, w_conn_generation(conn));
 }
 
 void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what)
@@ -48,10 +50,11 @@ void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *prot
     uint8_t listed = conn->listed;
     memcpy(next, conn->next, sizeof next);
     uint32_t slot = conn->slot, pinned = conn->reader.pinned;
-    /* All but what other threads read: that was set to nothing when the slot was freed. */
-    memset(conn, 0, offsetof(weir_conn, shared));
+    /* All but what other threads read: `shared` was set to nothing when the slot was freed, core never changes, and the protocol belongs to whoever
+     * has read the same generation before and after it (relaxed: generations order it). */
+    memset(&conn->reader, 0, offsetof(weir_conn, shared) - offsetof(weir_conn, reader));
     conn->core = core;
-    conn->protocol = protocol;
+    __atomic_store_n(&conn->protocol, protocol, __ATOMIC_RELAXED);
     conn->user = user;
     conn->origin = origin;
     conn->slot = slot;
@@ -104,8 +107,13 @@ static void conn_open(weir_conn *conn)
 static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message)
 {
     weir_conn *conn = W_CONTAINER(reader, weir_conn, reader);
-    int answer = conn->protocol->on_message != NULL ? conn->protocol->on_message(conn, message) : WEIR_TAKEN;
+    bool piped = w_pipe_is(conn);
+    int answer = W_UNLIKELY(piped)                    ? w_pipe_message(conn, message)
+                 : conn->protocol->on_message != NULL ? conn->protocol->on_message(conn, message)
+                                                      : WEIR_TAKEN;
     if (W_UNLIKELY(answer == WEIR_LATER)) {
+        if (!piped && w_pipe_is(conn)) /* it has just become one: comes again, and goes there */
+            w_pipe_wanted(conn->core, w_conn_id(conn));
         w_stats_add(&conn->core->stats.laters, 1);
         conn->later = true;
         return W_READER_AGAIN;
@@ -158,6 +166,10 @@ static void conn_peer_ended(weir_conn *conn)
         w_conn_schedule(conn, W_CONN_DO_STEP);
     if (conn->state != W_CONN_OPEN || w_conn_stopped(conn) || w_reader_waiting(&conn->reader, &conn->protocol->codec))
         return; /* conn_deliver comes back to it */
+    if (w_pipe_is(conn) && conn->reader.stash == NULL) {
+        w_pipe_peer_ended(conn);
+        return;
+    }
     w_conn_drain(conn, conn->reader.stash != NULL ? WEIR_REASON_TRUNCATED : WEIR_REASON_PEER, 0);
 }
 
@@ -276,6 +288,8 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
 {
     if (W_UNLIKELY(conn->state != W_CONN_OPEN))
         return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
+    if (W_UNLIKELY(conn->half_closed))
+        return -EPIPE;
     uint32_t queued_bytes = conn->writer.channel.queued_bytes, hard_limit_bytes = w_limits_hard(conn->protocol);
     if (W_LIKELY(queued_bytes < w_limits_high_water(conn->protocol) && (uint64_t)queued_bytes + sealed_bytes <= hard_limit_bytes))
         return 0;
@@ -318,16 +332,21 @@ static void conn_count_put(weir_conn *conn)
     w_stats_add(&conn->shared.bytes_put, bytes - conn->counted_bytes);
     conn->counted_bytes = bytes;
     conn->counted_messages = messages;
+    if (W_UNLIKELY(bytes >= w_limits_high_water(conn->protocol)))
+        w_conn_press(conn);
 }
 
 static void conn_write(weir_conn *conn)
 {
     conn_count_put(conn);
-    if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING ||
-        w_writer_queued_bytes(&conn->writer) == 0)
+    if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING || !w_writer_has_some(&conn->writer))
         return;
-    w_stats_add_u32(&conn->shared.sends, 1);
-    w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
+    bool started = w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
+    w_conn_count_begun(conn);
+    if (started)
+        w_stats_add_u32(&conn->shared.sends, 1);
+    else if (conn->state == W_CONN_DRAINING)
+        w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 
 static void conn_ready(weir_conn *conn)
@@ -337,6 +356,8 @@ static void conn_ready(weir_conn *conn)
     conn->pressed = false;
     if (conn->protocol->on_ready != NULL)
         conn->protocol->on_ready(conn);
+    if (w_pipe_is(conn))
+        w_pipe_ready(conn);
     if (conn->later) {
         conn->later = false;
         conn_deliver(conn);
@@ -349,8 +370,8 @@ void w_conn_sent(weir_conn *conn, int32_t result)
     conn_count_put(conn);
     uint32_t messages = w_writer_done(core, &conn->writer, result);
     if (result > 0) {
-        conn->counted_bytes -= (uint32_t)result;
-        conn->counted_messages -= messages;
+        conn->counted_bytes = (uint32_t)w_writer_queued_bytes(&conn->writer);
+        conn->counted_messages = (uint32_t)w_writer_queued_messages(&conn->writer);
         conn->activity_ns = core->io->now_ns;
         w_stats_set(&conn->shared.progress_ns, core->io->now_ns);
         w_stats_add(&conn->shared.messages_out, messages);
@@ -360,12 +381,14 @@ void w_conn_sent(weir_conn *conn, int32_t result)
     } else if (result < 0 && result != -ECANCELED && result != -EAGAIN && result != -EINTR && conn->state <= W_CONN_DRAINING) {
         w_conn_end(conn, conn_error_reason(result), result);
     }
-    if (conn->state >= W_CONN_DRAINING)
+    if (conn->state >= W_CONN_DRAINING || w_pipe_is(conn))
         w_conn_schedule(conn, W_CONN_DO_STEP);
-    if (w_writer_queued_bytes(&conn->writer) > 0)
+    if (w_writer_has_some(&conn->writer))
         w_conn_schedule(conn, W_CONN_DO_WRITE);
     if (W_UNLIKELY(conn->pressed))
         w_conn_schedule(conn, W_CONN_DO_READY);
+    if (W_UNLIKELY((conn->shared.word & W_CORE_PRESSED) != 0 && conn->writer.channel.queued_bytes <= w_limits_low_water(conn->protocol)))
+        w_conn_relieve(conn);
 }
 
 /* --- the end --- */
@@ -389,6 +412,10 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
     conn->reason = (uint8_t)reason;
     conn->error = error;
     conn->state_ns = conn->core->io->now_ns;
+    if (conn->writer.side != NULL) {
+        conn->writer.side->reason = (uint8_t)reason;
+        w_writer_refuse(&conn->writer);
+    }
     w_deadline_watch(conn);
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
@@ -433,7 +460,7 @@ static void conn_step_draining(weir_conn *conn)
     w_conn_receive(conn);
     if (w_writer_sending(&conn->writer))
         return;
-    if (w_writer_queued_bytes(&conn->writer) > 0) {
+    if (w_writer_has_some(&conn->writer)) {
         w_conn_schedule(conn, W_CONN_DO_WRITE);
         return;
     }
@@ -477,6 +504,7 @@ static void conn_tell_closed(weir_conn *conn)
     };
     w_stats_add(&stats->messages_undelivered, event.undelivered_messages);
     w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
+    w_conn_leave_others(conn);
     w_writer_drop(conn->core, &conn->writer);
     if (!conn->opened && !conn->dialed && !conn->adopted)
         return; /* accepted, and stopped before anybody was told */
@@ -526,7 +554,9 @@ void w_conn_attend(weir_conn *conn)
         conn_open(conn);
     if (agenda & W_CONN_DO_READY)
         conn_ready(conn);
-    if (agenda & W_CONN_DO_DELIVER)
+    if (W_UNLIKELY(agenda & W_CONN_DO_AGAIN))
+        conn->later = false;
+    if (agenda & (W_CONN_DO_DELIVER | W_CONN_DO_AGAIN))
         conn_deliver(conn);
     if (W_UNLIKELY(agenda & W_CONN_DO_UNRESERVE)) {
         conn->writer.reserved_bytes = 0;
@@ -541,5 +571,7 @@ void w_conn_attend(weir_conn *conn)
             conn_step_draining(conn);
         else if (conn->state == W_CONN_ENDING)
             conn_step_ending(conn);
+        else if (w_pipe_is(conn))
+            w_pipe_step(conn);
     }
 }

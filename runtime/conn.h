@@ -14,6 +14,7 @@
 #include <weir/conn.h>
 
 #include "runtime/core.h"
+#include "runtime/port.h"
 #include "runtime/reader.h"
 #include "runtime/writer.h"
 
@@ -56,11 +57,12 @@ enum w_conn_agenda {
     W_CONN_DO_WRITE = 8,      /* start a send */
     W_CONN_DO_STEP = 16,      /* see whether draining or ending has come further */
     W_CONN_DO_UNRESERVE = 32, /* a reserve ends with the turn */
+    W_CONN_DO_AGAIN = 64,     /* the end of WEIR_LATER: deliver */
 };
 
 /* What any thread may read (runtime/stats.h): weir_conn_stats_get. */
 struct w_conn_shared {
-    uint64_t generation;  /* 1 .. 2^34-1; changes when the slot is freed */
+    uint64_t word;        /* W_CORE_PRESSED, and the generation: 1 .. 2^34-1; that changes when the slot is freed */
     uint64_t progress_ns; /* when the queue was last empty or last got shorter */
     uint64_t messages_in, bytes_in;
     uint64_t messages_out, bytes_out;
@@ -110,10 +112,29 @@ struct weir_conn {
     struct w_conn_shared shared;
 };
 
+/* What few connections have. From the pool, hung into the writer's side, there only while there is something in it. */
+struct w_conn_extra {
+    struct w_port_note *wants; /* who wants to hear that it has room: newest first */
+    struct w_group_member *groups;
+    uint64_t pipe;        /* the id at the other end; 0: none */
+    bool pipe_finish : 1; /* the other one's peer has ended: half-close when everything is sent */
+    bool pipe_told : 1;   /* the other one has been told of our peer's end */
+};
+
+static inline struct w_conn_extra *w_conn_extra_of(const weir_conn *conn)
+{
+    return W_LIKELY(conn->writer.side == NULL) ? NULL : conn->writer.side->extra;
+}
+
+static inline uint64_t w_conn_generation(const weir_conn *conn)
+{
+    return conn->shared.word & W_CONN_GENERATION_MASK;
+}
+
 static inline weir_id w_conn_id(const weir_conn *conn)
 {
     return (weir_id){(uint64_t)conn->core->index << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS) |
-                     (uint64_t)conn->slot << W_CONN_GENERATION_BITS | conn->shared.generation};
+                     (uint64_t)conn->slot << W_CONN_GENERATION_BITS | w_conn_generation(conn)};
 }
 
 /* Wants its messages delivered now? */
@@ -155,6 +176,29 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes);
 int w_conn_refuse_for_memory(weir_conn *conn);
 /* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */
 void w_conn_wants_send(weir_conn *conn, bool was_empty);
+
+/* The word: its queue is at or above the high-water mark, so others need not try; the pressure is over, or the connection is, and whoever
+ * wanted to know is told. */
+void w_conn_press(weir_conn *conn);
+void w_conn_relieve(weir_conn *conn);
+
+/* The extra part, made if it is not there; NULL: no memory. And given back, if nothing is in it. */
+struct w_conn_extra *w_conn_need_extra(weir_conn *conn);
+void w_conn_trim_extra(weir_conn *conn);
+
+/* What was under way is taken, whatever the marks say: 0, the codec's error, -EPIPE, -ENOTCONN, or -ENOMEM (try again). With blob NULL the payload is copied
+ * from data. */
+int w_conn_take_crossed(weir_conn *conn, const void *data, uint32_t bytes, weir_blob *blob, uint32_t offset);
+/* Somebody on another thread wants to hear of room: 0; -EALREADY: there is some; -ENOMEM. Once for each link and asker. */
+int w_conn_want(weir_conn *conn, const struct w_link *link, const struct w_port_want *want);
+/* An own channel: to be attached (0, -EPIPE, -ENOTCONN, -ENOMEM). */
+int w_conn_attach(weir_conn *conn, weir_channel *channel);
+/* What they have begun to send goes into the statistics. */
+void w_conn_count_begun(weir_conn *conn);
+/* It is over for all that it had to do with: groups, its pipe, own channels, those that wait for room. */
+void w_conn_leave_others(weir_conn *conn);
+/* It has rung. */
+void w_conn_heard(weir_conn *conn, weir_channel *channel);
 
 /* What it holds of the shard's memory, roughly, or of the part for messages being put together: for choosing whom to end when that is spent. */
 uint64_t w_conn_weight(const weir_conn *conn, bool assembly);

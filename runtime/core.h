@@ -6,12 +6,19 @@
 
 #include <weir/runtime.h>
 
+#include "runtime/bell.h"
 #include "runtime/io/io.h"
 #include "runtime/pool.h"
 #include "runtime/stats.h"
 #include "runtime/wheel.h"
 
 struct w_conn_table;
+struct weir_blob;
+struct weir_channel;
+struct weir_port;
+struct w_group_table;
+struct w_link;
+struct w_port_table;
 struct w_reader;
 
 /* Kinds of the wheel's entries. */
@@ -31,8 +38,12 @@ enum w_core_list_name {
     W_CORE_AGENDA,  /* their part of this turn */
     W_CORE_STARVED, /* a receive buffer */
     W_CORE_THIRSTY, /* room in the memory budget */
+    W_CORE_BLOCKED, /* room in a ring to another shard */
     W_CORE_LISTS
 };
+
+/* In a connection's word: it is above its high-water mark. The rest is its generation. */
+#define W_CORE_PRESSED (UINT64_C(1) << 63)
 
 /* Over all but one such part of the budget, the connection that holds the most is ended. */
 #define W_CORE_RELIEF_PART 8
@@ -57,14 +68,35 @@ struct w_core {
     weir_runtime *runtime;
     uint32_t index;
     uint64_t thirst_ns;    /* since when somebody has been thirsty at the end of every turn; 0: nobody is */
+    uint32_t send_bytes;   /* what one send carries at most; 0: the writer's own idea */
     uint32_t blobs;        /* that exist */
     uint32_t pinned_limit; /* receive buffers that one connection may pin */
     bool in_turn;
+    bool crowd;    /* a group is being sent to: first blocks are small, there are many of them */
     bool stopping; /* no new connections */
+    /* The shard among the others (port.h). */
+    struct w_port_table *ports;
+    struct w_group_table *groups;
+    struct weir_port *port;              /* its own */
+    struct w_link **links;               /* of each port to here, once it has been heard; NULL until then, and when it has been let go of */
+    _Atomic(struct w_link *) *newcomers; /* where a port leaves its new link to here, before it rings for the first time */
+    struct weir_channel **owns;          /* own channels attached to connections of this shard, by their numbers */
+    struct w_link *stirred;              /* links over which something goes back at the end of the turn */
+    struct w_link *stalled;              /* links with a record that waits for memory */
+    _Atomic bool over;                   /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
+    /* What lower levels call and higher ones do. conn_word: any thread: {pressed, generation}; 0: there never was such a slot. */
+    uint64_t (*conn_word)(const struct w_core *core, uint32_t slot);
+    /* The same: the protocol of the connection that an id names, or NULL: it has ended. */
+    const weir_protocol *(*conn_protocol)(const struct w_core *core, weir_id id);
+    /* A connection of this shard had asked for room in another, and there is some. */
+    void (*conn_wanted)(struct w_core *core, weir_id id);
     weir_conn *(*conn_at)(struct w_core *core, uint32_t slot);
+    /* The last reference to a blob with another home went here. */
+    void (*blob_away)(struct w_core *core, struct weir_blob *blob);
     /* Told when a connection is over, to free its slot. Both are the shard's: it has the table. */
     void (*conn_freed)(struct w_core *core, weir_conn *conn);
     struct w_wheel wheel;
+    struct w_bell bell; /* who has something for this shard */
 };
 
 /* A value that differs between threads and costs one instruction. */

@@ -80,7 +80,7 @@ static void dialer_connect(struct w_dialer *dialer, int error)
             conn->handle = handle;
             conn->connecting = true;
             core->engine->connect(core->io, handle, address,
-                                  w_conn_token(W_CONN_TOKEN_CONN, W_CONN_CONNECT, conn->slot, conn->shared.generation));
+                                  w_conn_token(W_CONN_TOKEN_CONN, W_CONN_CONNECT, conn->slot, w_conn_generation(conn)));
             return;
         }
         error = handle;
@@ -108,7 +108,7 @@ static int dialer_attempt(struct w_dialer *dialer)
         return 0;
     }
     conn->connecting = true;
-    core->engine->resolve(core->io, &dialer->resolve, w_conn_token(W_CONN_TOKEN_CONN, W_CONN_RESOLVE, conn->slot, conn->shared.generation));
+    core->engine->resolve(core->io, &dialer->resolve, w_conn_token(W_CONN_TOKEN_CONN, W_CONN_RESOLVE, conn->slot, w_conn_generation(conn)));
     return 0;
 }
 

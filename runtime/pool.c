@@ -93,7 +93,7 @@ static void *pool_allocate(struct w_pool *pool, size_t bytes)
     return aligned_alloc(POOL_ALIGNMENT, bytes);
 }
 
-static void pool_release(struct w_pool *pool, void *memory, size_t bytes)
+static void pool_release(const struct w_pool *pool, void *memory, size_t bytes)
 {
     if (pool_has_callbacks(pool))
         pool->allocator->release(pool->allocator->user, memory, bytes);
@@ -165,6 +165,11 @@ void w_pool_give(struct w_pool *pool, void *piece, size_t bytes)
     kept->next = pool->kept[class];
     pool->kept[class] = kept;
     POOL_POISON(kept, pool_class_bytes(class));
+}
+
+void w_pool_give_late(const struct w_pool *pool, void *piece, size_t bytes)
+{
+    pool_release(pool, piece, pool_class_bytes(pool_class(bytes)));
 }
 
 void w_pool_trim(struct w_pool *pool)

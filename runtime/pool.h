@@ -39,6 +39,9 @@ void *w_pool_take(struct w_pool *pool, size_t bytes);
 /* Gives back what w_pool_take(pool, bytes) answered, with the same bytes (or any that round to the same). */
 void w_pool_give(struct w_pool *pool, void *piece, size_t bytes);
 
+/* Gives a piece straight back to the allocator: any thread, once the pool's own has left it for good (its counters stand still then). */
+void w_pool_give_late(const struct w_pool *pool, void *piece, size_t bytes);
+
 /* Sends all kept pieces home to the allocator (after an idle while). */
 void w_pool_trim(struct w_pool *pool);
 

@@ -35,11 +35,44 @@ static size_t runtime_handles_bytes(const weir_config *config)
     return (size_t)config->listeners * config->shards * sizeof(int);
 }
 
+/* Of the tables of ports and groups. */
+static size_t runtime_port_bytes(const weir_config *config)
+{
+    return (config->shards + config->ports) * sizeof(_Atomic(weir_port *)) + config->channels * sizeof(_Atomic bool);
+}
+
+static size_t runtime_group_bytes(const weir_config *config)
+{
+    return config->groups * (sizeof(struct w_group) + config->shards * sizeof(struct w_group_part));
+}
+
 /* Bytes of the tables that belong to no shard. */
 static size_t runtime_own_bytes(const weir_config *config)
 {
     return sizeof(weir_runtime) + config->listeners * sizeof(struct w_listener) + runtime_handles_bytes(config) +
-           config->shards * sizeof(weir_shard *);
+           config->shards * (sizeof(weir_shard *) + sizeof(struct w_core *)) + runtime_port_bytes(config) + runtime_group_bytes(config);
+}
+
+static void runtime_set_ports(weir_runtime *runtime)
+{
+    struct w_port_table *ports = &runtime->ports;
+    ports->engine = runtime->engine;
+    ports->config = &runtime->config;
+    ports->runtime = runtime;
+    ports->capacity = runtime->config.shards + runtime->config.ports;
+    ports->channels = (void *)(ports->ports + ports->capacity);
+}
+
+static void runtime_set_groups(weir_runtime *runtime)
+{
+    struct w_group_table *groups = &runtime->groups;
+    groups->count = runtime->config.groups;
+    groups->shards = runtime->config.shards;
+    struct w_group_part *parts = (void *)(groups->groups + groups->count);
+    for (uint32_t i = 0; i < groups->count; i++) {
+        groups->groups[i].parts = parts + (size_t)i * groups->shards;
+        atomic_init(&groups->groups[i].generation, 1);
+    }
 }
 
 static int runtime_make_tables(weir_runtime *runtime)
@@ -50,8 +83,14 @@ static int runtime_make_tables(weir_runtime *runtime)
     orders->listeners = runtime_allocate(config, config->listeners * sizeof *orders->listeners);
     runtime->handles = runtime_allocate(config, runtime_handles_bytes(config));
     runtime->shards = runtime_allocate(config, config->shards * sizeof(weir_shard *));
-    if (orders->listeners == NULL || runtime->handles == NULL || runtime->shards == NULL)
+    runtime->ports.cores = runtime_allocate(config, config->shards * sizeof(struct w_core *));
+    runtime->ports.ports = runtime_allocate(config, runtime_port_bytes(config));
+    runtime->groups.groups = runtime_allocate(config, runtime_group_bytes(config));
+    if (orders->listeners == NULL || runtime->handles == NULL || runtime->shards == NULL || runtime->ports.cores == NULL ||
+        runtime->ports.ports == NULL || runtime->groups.groups == NULL)
         return -ENOMEM;
+    runtime_set_ports(runtime);
+    runtime_set_groups(runtime);
     for (uint32_t i = 0; i < config->listeners; i++) {
         orders->listeners[i].handles = runtime->handles + (size_t)i * config->shards;
         atomic_init(&orders->listeners[i].generation, 1);
@@ -66,7 +105,9 @@ static int runtime_make_shards(weir_runtime *runtime, weir_error *error)
         runtime->shards[i] = runtime_allocate(config, sizeof(weir_shard));
         if (runtime->shards[i] == NULL)
             return w_base_fail(error, -ENOMEM, "no memory for shard %u", i);
-        int result = w_shard_init(runtime->shards[i], runtime->engine, config, runtime, &runtime->orders, i, error);
+        runtime->ports.cores[i] = &runtime->shards[i]->core;
+        int result = w_shard_init(runtime->shards[i], runtime->engine, config, runtime, &runtime->orders, &runtime->ports, &runtime->groups,
+                                  i, error);
         if (result != 0)
             return result;
     }
@@ -114,6 +155,17 @@ static void runtime_finish_turns(weir_shard *shard)
     w_shard_cut(shard);
 }
 
+static void runtime_require_no_ports(weir_runtime *runtime)
+{
+    uint32_t open = 0;
+    for (uint32_t i = runtime->config.shards; runtime->ports.ports != NULL && i < runtime->ports.capacity; i++) {
+        weir_port *port = atomic_load_explicit(&runtime->ports.ports[i], memory_order_acquire);
+        open += port != NULL && !atomic_load_explicit(&port->closed, memory_order_relaxed);
+    }
+    if (open > 0)
+        w_base_misuse("weir_close", "%u ports are still open: close them before the runtime", open);
+}
+
 void weir_close(weir_runtime **pointer)
 {
     weir_runtime *runtime = *pointer;
@@ -125,8 +177,18 @@ void weir_close(weir_runtime **pointer)
     while (atomic_load_explicit(&runtime->ringers, memory_order_acquire) != 0)
         sched_yield();
     const weir_config config = runtime->config;
-    for (uint32_t i = 0; i < config.shards && runtime->shards != NULL && runtime->shards[i] != NULL; i++) {
+    uint32_t shards = 0;
+    while (runtime->shards != NULL && shards < config.shards && runtime->shards[shards] != NULL)
+        shards++;
+    for (uint32_t i = 0; i < shards; i++)
         runtime_finish_turns(runtime->shards[i]);
+    runtime_require_no_ports(runtime);
+    for (uint32_t i = 0; i < shards; i++)
+        w_shard_leave(runtime->shards[i]);
+    for (uint32_t i = 0; i < shards; i++)
+        if (runtime->shards[i]->core.port != NULL)
+            w_port_close_shard(runtime->shards[i]->core.port);
+    for (uint32_t i = 0; i < shards; i++) {
         w_shard_finish(runtime->shards[i]);
         runtime_release(&config, runtime->shards[i], sizeof(weir_shard));
     }
@@ -137,9 +199,48 @@ void weir_close(weir_runtime **pointer)
             w_listener_discard(&listeners[i], runtime->engine, config.shards);
     }
     runtime_release(&config, listeners, config.listeners * sizeof *listeners);
+    runtime_release(&config, runtime->ports.cores, config.shards * sizeof(struct w_core *));
+    runtime_release(&config, runtime->ports.ports, runtime_port_bytes(&config));
+    runtime_release(&config, runtime->groups.groups, runtime_group_bytes(&config));
     runtime_release(&config, runtime->handles, runtime_handles_bytes(&config));
     runtime_release(&config, runtime->shards, config.shards * sizeof(weir_shard *));
     runtime_release(&config, runtime, sizeof *runtime);
+}
+
+/* --- ports and groups --- */
+
+int weir_port_open(weir_runtime *runtime, const weir_port_options *options, weir_port **port, weir_error *error)
+{
+    uint32_t channels = options != NULL && options->channels != 0 ? options->channels : 64;
+    *port = NULL;
+    if (channels > 65536)
+        return w_base_fail(error, -EINVAL, "options.channels is %u: at most 65536", channels);
+    if (atomic_load_explicit(&runtime->orders.stopping, memory_order_relaxed))
+        return w_base_fail(error, -ESHUTDOWN, "the runtime is stopping: no port is opened any more");
+    int result = w_port_init_thread(port, &runtime->ports, channels);
+    if (result == -ENOSPC)
+        return w_base_fail(error, result, "all %u of config.ports are open", runtime->config.ports);
+    return result == 0 ? 0 : w_base_fail(error, result, "no memory for a port with %u channels", channels);
+}
+
+int weir_group_open(weir_runtime *runtime, weir_group *group)
+{
+    return w_group_open(&runtime->groups, &group->value);
+}
+
+int weir_group_close(weir_runtime *runtime, weir_group group)
+{
+    w_runtime_enter(runtime);
+    int result = w_group_close(&runtime->groups, group.value);
+    if (result == 0)
+        w_runtime_ring(runtime);
+    w_runtime_leave(runtime);
+    return result;
+}
+
+int weir_group_stats_get(weir_runtime *runtime, weir_group group, weir_group_stats *stats)
+{
+    return w_group_stats(&runtime->groups, group.value, stats);
 }
 
 /* --- stopping --- */
@@ -352,7 +453,7 @@ int weir_conn_stats_get(weir_runtime *runtime, weir_id id, weir_conn_stats *stat
     stats->queued_age_ns = stats->queued_bytes > 0 && now_ns > progress_ns ? now_ns - progress_ns : 0;
     /* Last: if it is still the same connection, all of the above was its own. */
     atomic_thread_fence(memory_order_acquire);
-    if (w_stats_get(&shared->generation) != generation) {
+    if ((w_stats_get(&shared->word) & W_CONN_GENERATION_MASK) != generation) {
         *stats = (weir_conn_stats){0};
         return -ESTALE;
     }

@@ -5,13 +5,16 @@
 
 #include <pthread.h>
 
+#include "runtime/group.h"
 #include "runtime/shard.h"
 
 struct weir_runtime {
     weir_config config; /* complete */
     const struct w_io_engine *engine;
     struct w_shard_orders orders;
-    weir_shard **shards;      /* config.shards of them */
+    weir_shard **shards; /* config.shards of them */
+    struct w_port_table ports;
+    struct w_group_table groups;
     int *handles;             /* of all listeners: a row of config.shards for each */
     _Atomic bool ran;         /* weir_run has been called */
     _Atomic uint32_t ringers; /* threads between w_runtime_enter and _leave: weir_close waits for them */

@@ -11,8 +11,11 @@
 
 #include <weir/timer.h>
 
+#include "runtime/crossing.h"
 #include "runtime/deadline.h"
+#include "runtime/group.h"
 #include "runtime/limits.h"
+#include "runtime/pipe.h"
 #include "runtime/waitlist.h"
 
 #define TAKE_BATCH      64u
@@ -32,6 +35,25 @@ static void shard_user_timer(struct w_wheel_entry *entry, void *context, uint64_
     weir_timer *timer = (weir_timer *)(void *)entry;
     (void)now_ns;
     timer->callback(w_core_shard(context), timer, timer->user);
+}
+
+static uint64_t shard_conn_word(const struct w_core *core, uint32_t slot)
+{
+    const weir_conn *conn = w_table_at(core->conns, slot);
+    return conn == NULL ? 0 : w_stats_get(&conn->shared.word);
+}
+
+static const weir_protocol *shard_conn_protocol(const struct w_core *core, weir_id id)
+{
+    const weir_conn *conn = w_table_at(core->conns, (uint32_t)(id.value >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK);
+    uint64_t generation = id.value & W_CONN_GENERATION_MASK;
+    if (conn == NULL || generation == 0 || (w_stats_get(&conn->shared.word) & W_CONN_GENERATION_MASK) != generation)
+        return NULL;
+    /* Between two looks at the generation: what is read is that connection's. */
+    atomic_thread_fence(memory_order_acquire);
+    const weir_protocol *protocol = __atomic_load_n(&conn->protocol, __ATOMIC_RELAXED);
+    atomic_thread_fence(memory_order_acquire);
+    return (w_stats_get(&conn->shared.word) & W_CONN_GENERATION_MASK) == generation ? protocol : NULL;
 }
 
 static weir_conn *shard_conn_at(struct w_core *core, uint32_t slot)
@@ -87,16 +109,52 @@ static int shard_open_io(weir_shard *shard, const struct w_io_engine *engine, co
     return engine->open(engine->world, &setup, &shard->core.io, error);
 }
 
-int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_runtime *runtime,
-                 struct w_shard_orders *orders, uint32_t index, weir_error *error)
+/* Bytes of the tables by which it knows ports and channels. */
+static size_t shard_others_bytes(const weir_config *config)
+{
+    size_t ports = config->shards + config->ports;
+    return ports * (sizeof(struct w_link *) + sizeof(_Atomic(struct w_link *))) + config->channels * sizeof(weir_channel *) +
+           w_bell_bytes(w_port_bell_count(config));
+}
+
+/* Its bell, its port, and where others' links and channels are kept. */
+static int shard_meet_others(weir_shard *shard, struct w_port_table *ports, weir_error *error)
 {
     struct w_core *core = &shard->core;
+    const weir_config *config = core->config;
+    uint32_t count = ports->capacity;
+    core->ports = ports;
+    uint8_t *memory = w_pool_allocate_fixed(&core->pool, shard_others_bytes(config));
+    if (memory == NULL || w_port_init_shard(&core->port, ports, core) != 0) {
+        if (memory != NULL)
+            w_pool_release_fixed(&core->pool, memory, shard_others_bytes(config));
+        return w_base_fail(error, -ENOMEM, "no memory for the ports of shard %u (config.ports %u, channels %u)", core->index, config->ports,
+                           config->channels);
+    }
+    core->links = (struct w_link **)(void *)memory;
+    core->newcomers = (void *)(core->links + count);
+    core->owns = (weir_channel **)(void *)(core->newcomers + count);
+    w_bell_init(&core->bell, w_port_bell_count(config), core->owns + config->channels);
+    core->io->bell = &core->bell;
+    return 0;
+}
+
+int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_runtime *runtime,
+                 struct w_shard_orders *orders, struct w_port_table *ports, struct w_group_table *groups, uint32_t index, weir_error *error)
+{
+    struct w_core *core = &shard->core;
+    core->groups = groups;
     core->engine = engine;
     core->config = config;
     core->runtime = runtime;
     core->index = index;
     core->conns = &shard->conns;
     core->conn_at = shard_conn_at;
+    core->conn_word = shard_conn_word;
+    core->conn_protocol = shard_conn_protocol;
+    core->conn_wanted = w_pipe_wanted;
+    core->blob_away = w_port_send_home;
+    core->send_bytes = config->send_bytes;
     core->conn_freed = shard_conn_freed;
     shard->orders = orders;
     w_pool_init(&core->pool, &config->allocator, config->memory_bytes);
@@ -106,6 +164,9 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     shard->io_bytes = core->io->memory_bytes;
     core->pinned_limit = core->io->buffers / 8;
     w_wheel_init(&core->wheel, core->io->now_ns, core);
+    result = shard_meet_others(shard, ports, error);
+    if (result != 0)
+        return result;
     shard->parts = w_pool_allocate_fixed(&core->pool, orders->listener_count * sizeof *shard->parts);
     if (shard->parts == NULL || w_table_init(&shard->conns, core, config->connections) != 0 ||
         w_dialer_table_init(&shard->dialers, core, config->dials) != 0)
@@ -139,16 +200,33 @@ static void shard_abandon(weir_shard *shard)
     core->in_turn = false;
 }
 
-void w_shard_finish(weir_shard *shard)
+void w_shard_leave(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
     if (shard->conns.count > 0)
         shard_abandon(shard);
+    if (core->port == NULL)
+        return;
+    __atomic_store_n(&core->owner, w_core_self(), __ATOMIC_RELAXED);
+    core->in_turn = true;
+    if (!atomic_load_explicit(&core->over, memory_order_relaxed))
+        w_port_over(core);
+    w_port_flush_back(core);
+    w_group_drop_parts(core);
+    core->in_turn = false;
+}
+
+void w_shard_finish(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
     w_dialer_table_finish(&shard->dialers);
     w_table_finish(&shard->conns);
     if (shard->parts != NULL)
         w_pool_release_fixed(&core->pool, shard->parts, shard->orders->listener_count * sizeof *shard->parts);
     shard->parts = NULL;
+    if (core->links != NULL)
+        w_pool_release_fixed(&core->pool, core->links, shard_others_bytes(core->config));
+    core->links = NULL;
     W_REQUIRE(core->blobs == 0, "%u blobs are still held: release them before the runtime is closed", core->blobs);
     if (core->io != NULL)
         core->engine->close(&core->io);
@@ -161,7 +239,7 @@ uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
     const weir_config *config = shard->core.config;
     return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) +
            config->dials * (sizeof(struct w_dialer_place) + shard->core.io->lookup_bytes) +
-           shard->orders->listener_count * sizeof(struct w_listener_part);
+           shard->orders->listener_count * sizeof(struct w_listener_part) + shard_others_bytes(config);
 }
 
 /* --- the turn --- */
@@ -244,6 +322,7 @@ static void shard_follow_orders(weir_shard *shard)
         shard_begin_stop(shard);
     for (uint32_t i = 0; i < orders->listener_count && !shard->core.stopping; i++)
         w_listener_follow(&shard->parts[i]);
+    w_group_follow(&shard->core);
 }
 
 /* Stopping: some connections more are told to drain. */
@@ -326,6 +405,7 @@ static int shard_start(weir_shard *shard)
     core->in_turn = true;
     if (core->config->on_start != NULL)
         core->config->on_start(shard);
+    w_crossing_publish(core);
     core->in_turn = false;
     return 0;
 }
@@ -338,6 +418,8 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
     w_wheel_advance(&core->wheel, core->io->now_ns); /* timers set from here on count from now */
     bool more = shard_take(shard);
     shard_follow_orders(shard);
+    if (core->stalled != NULL || w_bell_is_due(&core->bell))
+        w_crossing_turn(core);
     more |= w_wheel_turn(&core->wheel, core->io->now_ns, TIMERS_MAX) == TIMERS_MAX;
     w_waitlist_water(core);
     if (W_UNLIKELY(core->stopping))
@@ -347,17 +429,21 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
     w_waitlist_feed(core);
     bool short_of_memory = shard_relieve(shard);
     short_of_memory |= w_waitlist_thirst(core);
+    w_crossing_publish(core);
     w_stats_add(&core->stats.turns, 1);
     if (W_UNLIKELY(shard_is_done(shard))) {
         w_wheel_clear(&core->wheel, &shard->stop_timer);
         if (core->config->on_stop != NULL)
             core->config->on_stop(shard);
+        w_crossing_publish(core);
+        w_port_over(core);
         core->in_turn = false;
         atomic_store_explicit(&shard->state, W_SHARD_OVER, memory_order_relaxed);
         return -ESHUTDOWN;
     }
     core->in_turn = false;
-    more |= core->lists[W_CORE_AGENDA].first != NULL || (core->stopping && shard->drained_slots < shard->conns.made);
+    more |= core->lists[W_CORE_AGENDA].first != NULL || w_bell_is_due(&core->bell) ||
+            (core->stopping && shard->drained_slots < shard->conns.made);
     uint64_t now_ns = core->engine->clock(core->io), turn_ns = now_ns - core->io->now_ns;
     if (W_UNLIKELY(turn_ns > core->config->long_turn_ns)) {
         w_stats_add(&core->stats.long_turns, 1);
@@ -499,93 +585,4 @@ int weir_turn_descriptor(weir_shard *shard)
 {
     shard->embedded = true;
     return shard->core.engine->descriptor(shard->core.io);
-}
-
-/* --- small things of the public headers --- */
-
-void weir_timer_set(weir_shard *shard, weir_timer *timer, uint64_t after_ns, weir_timer_callback callback, void *user)
-{
-    struct w_core *core = &shard->core;
-    w_core_enter(core, __func__);
-    W_REQUIRE(callback != NULL, "callback is NULL");
-    timer->callback = callback;
-    timer->user = user;
-    w_wheel_set(&core->wheel, (struct w_wheel_entry *)(void *)timer->opaque, W_CORE_TIMER_USER,
-                w_base_add_saturated(core->io->now_ns, after_ns));
-}
-
-_Static_assert(offsetof(weir_timer, opaque) == 0 && sizeof(((weir_timer *)0)->opaque) >= sizeof(struct w_wheel_entry),
-               "a weir_timer begins with a wheel's entry");
-
-void weir_timer_clear(weir_shard *shard, weir_timer *timer)
-{
-    w_core_require_thread(&shard->core, __func__);
-    w_wheel_clear(&shard->core.wheel, (struct w_wheel_entry *)(void *)timer->opaque);
-}
-
-bool weir_timer_is_set(const weir_timer *timer)
-{
-    return w_wheel_is_set((const struct w_wheel_entry *)(const void *)timer->opaque);
-}
-
-int weir_dial(weir_shard *shard, const char *address, const weir_protocol *protocol, const weir_dial_options *options, weir_dial_id *dial,
-              weir_error *error)
-{
-    w_core_enter(&shard->core, __func__);
-    return w_dialer_open(&shard->dialers, address, protocol, options, dial, error);
-}
-
-int weir_dial_stop(weir_shard *shard, weir_dial_id dial)
-{
-    w_core_enter(&shard->core, __func__);
-    return w_dialer_stop(&shard->dialers, dial);
-}
-
-int weir_adopt(weir_shard *shard, int descriptor, const weir_protocol *protocol, void *user, weir_id *id)
-{
-    struct w_core *core = &shard->core;
-    static const weir_socket_options defaults;
-    int error = -ESHUTDOWN;
-    w_core_enter(core, __func__);
-    if (w_limits_check(protocol, NULL) != 0)
-        return -EINVAL;
-    weir_conn *conn = core->stopping ? NULL : w_table_take(core->conns, &error);
-    if (conn == NULL)
-        return error;
-    if ((error = core->engine->adopt(core->io, descriptor, &defaults)) != 0) {
-        w_table_give(core->conns, conn);
-        return error;
-    }
-    w_conn_init(conn, core, protocol, user, W_DIALER_NONE);
-    conn->adopted = true;
-    w_conn_connected(conn, descriptor);
-    if (id != NULL)
-        *id = w_conn_id(conn);
-    return 0;
-}
-
-uint32_t weir_shard_index(const weir_shard *shard)
-{
-    return shard->core.index;
-}
-
-weir_runtime *weir_shard_runtime(const weir_shard *shard)
-{
-    return shard->core.runtime;
-}
-
-void *weir_shard_user(const weir_shard *shard)
-{
-    return shard->user;
-}
-
-void weir_shard_set_user(weir_shard *shard, void *user)
-{
-    w_core_require_thread(&shard->core, __func__);
-    shard->user = user;
-}
-
-uint64_t weir_now(const weir_shard *shard)
-{
-    return shard->core.io->now_ns;
 }

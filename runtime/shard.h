@@ -44,8 +44,11 @@ struct weir_shard {
 
 /* 0 or a negative errno with its sentence. config: complete. The shard is zeroed memory. */
 int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir_config *config, weir_runtime *runtime,
-                 struct w_shard_orders *orders, uint32_t index, weir_error *error);
-/* Closes everything, telling connections that are left. Accepts a zeroed shard. */
+                 struct w_shard_orders *orders, struct w_port_table *ports, struct w_group_table *groups, uint32_t index,
+                 weir_error *error);
+/* The first half of its end: tells connections that are left, and lets go of everything that is not its own. All shards have to come here before the first is finished. */
+void w_shard_leave(weir_shard *shard);
+/* Frees everything. Accepts a zeroed shard. */
 void w_shard_finish(weir_shard *shard);
 
 /* Turns until it is over: 0, or a negative errno. On the calling thread, which it is bound to. */

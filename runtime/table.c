@@ -54,7 +54,7 @@ static int table_grow(struct w_conn_table *table)
     for (uint32_t i = count; i-- > 0;) {
         chunk[i].core = table->core;
         chunk[i].slot = table->made + i;
-        w_stats_set(&chunk[i].shared.generation, 1);
+        w_stats_set(&chunk[i].shared.word, 1);
         table_put_free(table, &chunk[i]);
     }
     /* Release: who finds the chunk in weir_conn_stats_get sees its slots made. */
@@ -77,8 +77,8 @@ void w_table_give(struct w_conn_table *table, weir_conn *conn)
 {
     struct w_conn_shared *shared = &conn->shared;
     w_stats_set_u32(&table->count, table->count - 1);
-    uint64_t generation = shared->generation + 1;
-    w_stats_set(&shared->generation, generation & W_CONN_GENERATION_MASK);
+    uint64_t generation = w_conn_generation(conn) + 1;
+    w_stats_set(&shared->word, generation & W_CONN_GENERATION_MASK);
     /* Release: who reads one of the zeroes below (weir_conn_stats_get) reads the new generation after it. */
     atomic_thread_fence(memory_order_release);
     if (generation > W_CONN_GENERATION_MASK)
@@ -106,5 +106,5 @@ weir_conn *w_table_at(const struct w_conn_table *table, uint32_t slot)
 weir_conn *w_table_find(const struct w_conn_table *table, uint32_t slot, uint64_t generation)
 {
     weir_conn *conn = w_table_at(table, slot);
-    return conn != NULL && conn->shared.generation == generation && conn->state != W_CONN_FREE ? conn : NULL;
+    return conn != NULL && w_conn_generation(conn) == generation && conn->state != W_CONN_FREE ? conn : NULL;
 }

@@ -1,70 +1,138 @@
 /* SPDX-License-Identifier: MIT */
 /* writer: drains a connection's channels into one send at a time. Runs on the connection's shard only.
  *
- * Road:    start -> a run: the lane, then the channel up to its tail -> one send of as much as fits -> done -> heads move -> start again.
+ * Road:    start -> a run: the lane, the channel, own channels, each up to its tail -> one send of as much as fits -> done -> heads move -> start again.
  * Ditches: short send -> the rest of the run goes next; no memory for vectors -> the first piece goes alone; error -> the caller ends
  *          the connection, what is queued stays counted. */
 #include "runtime/writer.h"
 
 #include <errno.h>
 
+void w_writer_trim(struct w_core *core, struct w_writer *writer)
+{
+    const struct w_writer_side *side = writer->side;
+    if (side == NULL || side->lane.queued_bytes > 0 || side->own_all != NULL || side->begun_bytes != 0 || side->extra != NULL)
+        return;
+    w_pool_give(&core->pool, writer->side, sizeof *side);
+    writer->side = NULL;
+}
+
+int w_writer_need_side(struct w_core *core, struct w_writer *writer)
+{
+    if (writer->side != NULL)
+        return 0;
+    writer->side = w_pool_take(&core->pool, sizeof *writer->side);
+    if (writer->side == NULL)
+        return -ENOMEM;
+    *writer->side = (struct w_writer_side){0};
+    return 0;
+}
+
 int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_seal *seal, const uint8_t *payload, uint32_t bytes)
 {
     uint32_t total = seal->head_bytes + bytes + seal->trailer_bytes;
     if (w_writer_lane_bytes(writer) + total > W_WRITER_LANE_BYTES)
         return -EAGAIN;
-    if (writer->lane == NULL) {
-        writer->lane = w_pool_take(&core->pool, sizeof *writer->lane);
-        if (writer->lane == NULL)
-            return -EAGAIN;
-        *writer->lane = (struct w_channel){0};
-    }
-    if (w_channel_put(core, writer->lane, seal, payload, bytes, true) == 0)
-        return 0;
-    if (writer->lane->queued_bytes == 0) {
-        w_pool_give(&core->pool, writer->lane, sizeof *writer->lane);
-        writer->lane = NULL;
-    }
-    return -EAGAIN;
+    if (w_writer_need_side(core, writer) != 0)
+        return -EAGAIN;
+    int result = w_channel_put(core, &writer->side->lane, seal, payload, bytes, true);
+    w_writer_trim(core, writer);
+    return result == 0 ? 0 : -EAGAIN;
 }
 
-/* Fills the gather from lane and channel; answers the bytes. */
-static uint32_t writer_gather(struct w_writer *writer, struct w_io_gather *gather)
+static uint32_t writer_send_bytes(const struct w_core *core)
 {
-    uint32_t lane_bytes = 0, channel_bytes = 0;
+    return core->send_bytes != 0 ? core->send_bytes : W_WRITER_SEND_BYTES;
+}
+
+/* A new run; nothing is left of the last. */
+static void writer_begin_run(struct w_core *core, struct w_writer *writer)
+{
+    struct w_writer_side *side = writer->side;
+    writer->run_bytes = writer->channel.queued_bytes;
+    if (W_LIKELY(side == NULL))
+        return;
+    writer->lane_run_bytes = side->lane.queued_bytes;
+    if (side->active_first == NULL)
+        return;
+    if (side->owns_first)
+        writer->run_bytes = 0;
+    uint32_t begun_bytes = writer->lane_run_bytes + writer->run_bytes, most = writer_send_bytes(core);
+    w_writer_own_begin(core, side, begun_bytes < most ? most - begun_bytes : 0);
+    if (w_writer_own_run_bytes(side) == 0) /* they had nothing after all */
+        writer->run_bytes = writer->channel.queued_bytes;
+}
+
+/* Something has come into the lane in mid-run: the run ends with its present message. */
+static void writer_cut_run(struct w_writer *writer)
+{
+    if (writer->run_bytes > 0)
+        writer->run_bytes = w_base_min_u32(writer->run_bytes, w_channel_to_boundary(&writer->channel));
+    w_writer_own_cut(writer->side);
+}
+
+/* The run's next bytes, as many as fit: answers how many. */
+static uint32_t writer_gather(const struct w_writer *writer, struct w_io_gather *gather, uint32_t bytes_max)
+{
+    uint32_t lane_bytes = 0, channel_bytes = 0, own_bytes = 0;
     gather->count = 0;
     if (writer->lane_run_bytes > 0)
-        gather->count = w_channel_view(writer->lane, writer->lane_run_bytes, gather->vectors, W_IO_VECTORS_MAX, &lane_bytes);
-    if (lane_bytes == writer->lane_run_bytes)
-        gather->count += w_channel_view(&writer->channel, w_base_min_u32(writer->run_bytes, W_WRITER_SEND_BYTES),
-                                        gather->vectors + gather->count, W_IO_VECTORS_MAX - gather->count, &channel_bytes);
-    return lane_bytes + channel_bytes;
+        gather->count = w_channel_view(&writer->side->lane, writer->lane_run_bytes, gather->vectors, W_IO_VECTORS_MAX, &lane_bytes);
+    if (lane_bytes < writer->lane_run_bytes)
+        return lane_bytes;
+    uint32_t most = w_base_min_u32(writer->run_bytes, bytes_max - lane_bytes);
+    gather->count +=
+        w_channel_view(&writer->channel, most, gather->vectors + gather->count, W_IO_VECTORS_MAX - gather->count, &channel_bytes);
+    if (channel_bytes == writer->run_bytes && writer->side != NULL)
+        w_writer_own_gather(writer->side, gather, bytes_max - lane_bytes - channel_bytes, &own_bytes);
+    return lane_bytes + channel_bytes + own_bytes;
 }
 
-void w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token)
+/* The first piece of the run, which is all of it when nothing is in two pieces: its bytes. */
+static uint32_t writer_first_piece(const struct w_writer *writer, uint32_t bytes_max, struct iovec *piece)
 {
-    if (writer->lane != NULL && writer->lane_run_bytes == 0 &&
-        writer->run_bytes > 0) /* came in mid-run: the run ends with its present message */
-        writer->run_bytes = w_base_min_u32(writer->run_bytes, w_channel_to_boundary(&writer->channel));
-    if (writer->run_bytes == 0 && writer->lane_run_bytes == 0) {
-        writer->lane_run_bytes = w_writer_lane_bytes(writer);
-        writer->run_bytes = writer->channel.queued_bytes;
+    uint32_t bytes = 0;
+    if (writer->lane_run_bytes > 0) {
+        w_channel_view(&writer->side->lane, writer->lane_run_bytes, piece, 1, &bytes);
+    } else if (writer->run_bytes > 0) {
+        w_channel_view(&writer->channel, w_base_min_u32(writer->run_bytes, bytes_max), piece, 1, &bytes);
+    } else {
+        struct iovec pieces[2];
+        w_own_view(writer->side->active_first, bytes_max, pieces, &bytes);
+        *piece = pieces[0];
+        bytes = (uint32_t)pieces[0].iov_len;
     }
-    struct w_channel *first = writer->lane_run_bytes > 0 ? writer->lane : &writer->channel;
-    uint32_t first_bytes = writer->lane_run_bytes > 0 ? writer->lane_run_bytes : writer->run_bytes, bytes;
+    return bytes;
+}
+
+bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token)
+{
+    struct w_writer_side *side = writer->side;
+    uint32_t own_bytes = side == NULL ? 0 : w_writer_own_run_bytes(side), most = writer_send_bytes(core);
+    if (writer->run_bytes + own_bytes > 0 && writer->lane_run_bytes == 0 && w_writer_lane_bytes(writer) > 0) {
+        writer_cut_run(writer);
+        own_bytes = w_writer_own_run_bytes(side);
+    }
+    if (writer->run_bytes + writer->lane_run_bytes + own_bytes == 0) {
+        writer_begin_run(core, writer);
+        own_bytes = side == NULL ? 0 : w_writer_own_run_bytes(side);
+    }
+    uint32_t run_bytes = writer->lane_run_bytes + writer->run_bytes + own_bytes;
+    if (run_bytes == 0)
+        return false;
     struct iovec piece;
-    w_channel_view(first, w_base_min_u32(first_bytes, W_WRITER_SEND_BYTES), &piece, 1, &bytes);
-    uint32_t wanted = w_base_min_u32(writer->lane_run_bytes + writer->run_bytes, W_WRITER_SEND_BYTES);
-    if (bytes < wanted)
+    uint32_t bytes = writer_first_piece(writer, most, &piece);
+    if (bytes < w_base_min_u32(run_bytes, most))
         writer->gather = w_pool_take(&core->pool, sizeof *writer->gather);
     w_stats_add(&core->stats.sends, 1);
     if (writer->gather == NULL) {
         writer->flight_bytes = bytes;
         core->engine->send(core->io, handle, piece.iov_base, bytes, token);
-        return;
+        return true;
     }
-    writer->flight_bytes = writer_gather(writer, writer->gather);
+    writer->flight_bytes = writer_gather(writer, writer->gather, most);
     core->engine->send_gather(core->io, handle, writer->gather, token);
+    return true;
 }
 
 uint32_t w_writer_done(struct w_core *core, struct w_writer *writer, int32_t result)
@@ -83,26 +151,31 @@ uint32_t w_writer_done(struct w_core *core, struct w_writer *writer, int32_t res
         w_stats_add(&core->stats.short_sends, 1);
     uint32_t lane_bytes = w_base_min_u32(bytes, writer->lane_run_bytes);
     if (lane_bytes > 0) {
-        messages += w_channel_take(core, writer->lane, lane_bytes);
+        messages += w_channel_take(core, &writer->side->lane, lane_bytes);
         writer->lane_run_bytes -= lane_bytes;
-        if (writer->lane->queued_bytes == 0) {
-            w_pool_give(&core->pool, writer->lane, sizeof *writer->lane);
-            writer->lane = NULL;
-        }
     }
-    writer->run_bytes -= bytes - lane_bytes;
+    bytes -= lane_bytes;
+    uint32_t channel_bytes = w_base_min_u32(bytes, writer->run_bytes);
+    writer->run_bytes -= channel_bytes;
     writer->reserved_bytes = 0; /* its block may be gone */
-    return messages + w_channel_take(core, &writer->channel, bytes - lane_bytes);
+    messages += w_channel_take(core, &writer->channel, channel_bytes);
+    if (W_LIKELY(writer->side == NULL))
+        return messages;
+    if (bytes > channel_bytes)
+        messages += w_writer_own_take(writer->side, bytes - channel_bytes);
+    w_writer_trim(core, writer);
+    return messages;
 }
 
 void w_writer_drop(struct w_core *core, struct w_writer *writer)
 {
     W_ASSERT(!w_writer_sending(writer));
     w_channel_drop(core, &writer->channel);
-    if (writer->lane != NULL) {
-        w_channel_drop(core, writer->lane);
-        w_pool_give(&core->pool, writer->lane, sizeof *writer->lane);
-        writer->lane = NULL;
+    if (writer->side != NULL) {
+        w_channel_drop(core, &writer->side->lane);
+        writer->side->begun_bytes = writer->side->begun_messages = 0;
+        W_ASSERT(writer->side->own_all == NULL);
+        w_writer_trim(core, writer);
     }
     writer->run_bytes = writer->lane_run_bytes = writer->reserved_bytes = 0;
 }

@@ -1,23 +1,36 @@
 /* SPDX-License-Identifier: MIT */
 /* writer: drains a connection's channels into one send at a time.
  *
- * Its unit is a run: from the head to the tail that it saw at the start, so it ends at a message boundary by construction, and it is bounded by the
- * channel's hard limit. Nothing else goes out before it is finished; the control lane goes first in each run, and what comes into the lane
- * in mid-run ends the run with its present message. */
+ * Its unit is a run: of each channel, from the head to the tail that it saw at the start, so it ends at a message boundary by construction. A run takes the control
+ * lane first, then the local channel, then the own channels that have something, one after the other, until it is as large as one send may be; those that had to
+ * wait come first in the next. Nothing else goes out before a run is finished, but for what comes into the lane meanwhile: that ends the run with its
+ * present message. */
 #ifndef W_WRITER_H
 #define W_WRITER_H
 
 #include "runtime/channel.h"
+#include "runtime/own.h"
 
-/* The control lane: a channel of one block, there only while something is in it. */
+/* The control lane: a channel of one block. */
 #define W_WRITER_LANE_BYTES 4000u
-/* The most that one send carries: the kernel would not take more at once anyway, and the rest stays warm. */
-#define W_WRITER_SEND_BYTES (UINT32_C(1) << 20)
+/* What one send carries at most, when config.send_bytes says nothing. */
+#define W_WRITER_SEND_BYTES (UINT32_C(256) * 1024)
 
-/* Invariant: flight_bytes > 0 exactly when a send is in flight; its bytes are the first of lane_run_bytes and then of run_bytes. */
+/* What few connections have: control messages queued, own channels attached. A piece of the pool, there only while it has one of them. */
+struct w_writer_side {
+    struct w_channel lane;
+    weir_channel *own_all;                    /* every own channel attached, by next_of_all */
+    weir_channel *active_first, *active_last; /* those that may have something, by next; the run's come first */
+    int32_t begun_messages, begun_bytes;      /* of own channels, begun and not yet in the statistics */
+    struct w_conn_extra *extra;               /* the connection's: what few of them have; NULL: nothing */
+    uint8_t reason;                           /* weir_reason: what a channel that ends by itself is told */
+    bool owns_first;                          /* the last run had no room for all own channels: the next one begins with them */
+};
+
+/* Invariant: flight_bytes > 0 exactly when a send is in flight; its bytes are the first of lane_run_bytes, then of run_bytes, then of the own channels' runs. */
 struct w_writer {
     struct w_channel channel;
-    struct w_channel *lane;     /* NULL exactly when no control message is queued */
+    struct w_writer_side *side;
     struct w_io_gather *gather; /* NULL exactly when no gathered send is in flight */
     uint32_t run_bytes;         /* of the run, still to go from the channel */
     uint32_t lane_run_bytes;    /* of the run, still to go from the lane, before those */
@@ -32,10 +45,10 @@ static inline bool w_writer_sending(const struct w_writer *writer)
 
 static inline uint32_t w_writer_lane_bytes(const struct w_writer *writer)
 {
-    return writer->lane == NULL ? 0 : writer->lane->queued_bytes;
+    return writer->side == NULL ? 0 : writer->side->lane.queued_bytes;
 }
 
-/* All that waits, in bytes and messages. */
+/* All that waits in lane and channel, in bytes and messages. Own channels have a bound and sums of their own. */
 static inline uint64_t w_writer_queued_bytes(const struct w_writer *writer)
 {
     return (uint64_t)writer->channel.queued_bytes + w_writer_lane_bytes(writer);
@@ -43,18 +56,46 @@ static inline uint64_t w_writer_queued_bytes(const struct w_writer *writer)
 
 static inline uint64_t w_writer_queued_messages(const struct w_writer *writer)
 {
-    return (uint64_t)writer->channel.queued_messages + (writer->lane == NULL ? 0 : writer->lane->queued_messages);
+    return (uint64_t)writer->channel.queued_messages + (writer->side == NULL ? 0 : writer->side->lane.queued_messages);
+}
+
+/* Is there, or may there be, something to send? */
+static inline bool w_writer_has_some(const struct w_writer *writer)
+{
+    return writer->channel.queued_bytes > 0 ||
+           (writer->side != NULL && (writer->side->lane.queued_bytes > 0 || writer->side->active_first != NULL));
 }
 
 /* Puts a message in the control lane: 0, -EAGAIN (lane full, or no memory). */
 int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_seal *seal, const uint8_t *payload, uint32_t bytes);
 
-/* Submits one send of what is queued. Not while one is in flight, and only when something is queued. */
-void w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token);
+/* Submits one send of what there is: false, if there turned out to be nothing. Not while one is in flight. */
+bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token);
 /* The send has completed with `result` >= 0 bytes or a negative errno: moves the heads; answers how many messages are gone whole. */
 uint32_t w_writer_done(struct w_core *core, struct w_writer *writer, int32_t result);
 
-/* Gives everything back. Not while a send is in flight. */
+/* Gives everything back. Not while a send is in flight, nor while own channels are attached. */
 void w_writer_drop(struct w_core *core, struct w_writer *writer);
+
+/* --- own channels (writer_own.c) --- */
+
+/* 0 or -ENOMEM. It is taken for having something. */
+int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *channel);
+/* Its bell has rung. */
+void w_writer_heard(struct w_writer *writer, weir_channel *channel);
+/* The connection drains: they take nothing new, and end when they are empty. */
+void w_writer_refuse(struct w_writer *writer);
+/* All of them end. Answers what of the run begun is not delivered. */
+void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reason reason, uint64_t *messages, uint64_t *bytes);
+
+/* For writer.c: the parts that own channels have in a run, in a send, and in its end. room_bytes: what the run may still take. */
+void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_t room_bytes);
+void w_writer_own_cut(struct w_writer_side *side);
+uint32_t w_writer_own_run_bytes(const struct w_writer_side *side);
+void w_writer_own_gather(const struct w_writer_side *side, struct w_io_gather *gather, uint32_t bytes_max, uint32_t *bytes);
+uint32_t w_writer_own_take(struct w_writer_side *side, uint32_t bytes);
+/* Makes the side if it is not there: 0 or -ENOMEM. Gives it back if nothing is in it. */
+int w_writer_need_side(struct w_core *core, struct w_writer *writer);
+void w_writer_trim(struct w_core *core, struct w_writer *writer);
 
 #endif

@@ -45,7 +45,8 @@ weir_conn *weir_find(weir_shard *shard, weir_id id);
  *   -ENOTCONN    a dial that is not open yet */
 int weir_send(weir_conn *conn, const void *data, uint32_t bytes);
 
-/* The same for whom the id names: -ESTALE when it has ended, -EXDEV when it lives on another shard. */
+/* The same for whom the id names: -ESTALE when it has ended. When it lives on another shard the message crosses through this shard's port: what weir_port_send() says
+ * holds (weir/port.h), -EAGAIN and on_port_event among it. */
 int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes);
 
 /* As weir_send, but ahead of all queued messages, at the next message boundary. For the few bytes that must not wait behind
@@ -108,7 +109,7 @@ void weir_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy);
 void weir_end(weir_conn *conn);
 /* Ends at once: queued messages are dropped and counted as undelivered, the peer sees a reset. */
 void weir_abort(weir_conn *conn);
-/* By id: 0, -ESTALE, -EXDEV as weir_send_to. */
+/* By id, on any shard: 0, -ESTALE, -EAGAIN as weir_send_to. */
 int weir_end_id(weir_shard *shard, weir_id id);
 
 #ifdef __cplusplus

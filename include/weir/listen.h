@@ -36,8 +36,16 @@ typedef struct weir_socket_options {
 
 /* --- listening --- */
 
+/* Which shard a new connection goes to. */
+typedef enum weir_placement {
+    WEIR_PLACEMENT_KERNEL =
+        0, /* TCP: the kernel's choice by a hash of the addresses (SO_REUSEPORT); else: whoever accepts first. The cheapest */
+    WEIR_PLACEMENT_ROUND_ROBIN, /* each shard in turn, but for those that are full: even to one, for few connections that live long. One shard accepts for all */
+} weir_placement;
+
 typedef struct weir_listen_options {
     weir_socket_options socket;
+    weir_placement placement;
     void *user; /* the first weir_conn_user of each connection */
 } weir_listen_options;
 
@@ -45,7 +53,7 @@ typedef struct weir_listen_options {
 typedef uint32_t weir_listener;
 
 /* Listens on every shard: for TCP each shard has a listening socket of its own and the kernel spreads the connections (SO_REUSEPORT);
- * else all shards accept from one. When it returns 0 connections are being queued; they are accepted once the shards
+ * else all shards accept from one; options->placement can say otherwise. When it returns 0 connections are being queued; they are accepted once the shards
  * turn. options may be NULL. Any thread, also while the runtime runs; a name in tcp:// is looked up here and may block, so
  * call it from a shard only with numbers. `protocol` must stay until weir_close(). `listener` may be NULL.
  *   -EINVAL address or protocol not understood    -EADDRINUSE    -EADDRNOTAVAIL    -EACCES a port or path not permitted

@@ -27,6 +27,11 @@ typedef struct weir_stats {
     uint64_t messages_undelivered, bytes_undelivered; /* told in close events: sent = out + undelivered + queued */
     uint64_t sends;                                   /* send operations: messages_out / sends is the mean batch */
     uint64_t short_sends;                             /* of them, those that took only a part */
+    uint64_t messages_crossed, bytes_crossed;         /* of messages_sent, those that came through message rings, payload bytes */
+    uint64_t messages_orphaned;                       /* came back to ports that were closed */
+    uint64_t posts_run;                               /* functions run by weir_post */
+    uint64_t group_messages;                          /* messages to groups that reached this shard */
+    uint64_t group_refusals;                          /* members that missed one */
     uint64_t refusals;                                /* sends answered -EAGAIN */
     uint64_t laters;                                  /* WEIR_LATER answers */
     uint64_t copies_for_lack;                         /* holds that copied because buffers were short */

@@ -4,9 +4,13 @@
 #define WEIR_WEIR_H
 
 #include <weir/base.h>
+#include <weir/channel.h>
 #include <weir/codec.h>
 #include <weir/conn.h>
+#include <weir/group.h>
 #include <weir/listen.h>
+#include <weir/pipe.h>
+#include <weir/port.h>
 #include <weir/probe.h>
 #include <weir/protocol.h>
 #include <weir/runtime.h>

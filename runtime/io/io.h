@@ -32,7 +32,7 @@
 
 #include <weir/listen.h>
 
-#include "runtime/base.h"
+#include "runtime/bell.h"
 
 #define W_IO_MORE   1U /* more completions of this operation follow */
 #define W_IO_BUFFER 2U /* data lies in a receive buffer; the taker owns one reference to it: buffer_release() */
@@ -59,7 +59,7 @@ struct w_io_address {
 };
 
 /* What a send of several pieces needs to stand still until it completes. */
-#define W_IO_VECTORS_MAX 62
+#define W_IO_VECTORS_MAX 123
 struct w_io_gather {
     struct msghdr header; /* the engine's to fill */
     uint32_t count;       /* of vectors, 1 to W_IO_VECTORS_MAX */
@@ -127,6 +127,13 @@ struct w_io_engine {
     int (*peer_address)(void *world, int handle, struct w_io_address *address);
     /* Closes a handle that no shard has used yet (or uses any more). */
     void (*discard)(void *world, int handle);
+    /* An event that one thread, not a shard's, sleeps on and any thread sets: a descriptor that is readable while it is set, or a negative errno. */
+    int (*event_open)(void *world);
+    void (*event_set)(void *world, int event);
+    void (*event_reset)(void *world, int event);
+    /* Sleeps until it is set: 0, -ETIMEDOUT, -EINTR. (A simulated world answers -ETIMEDOUT at once when it is not: time is the driver's.) */
+    int (*event_wait)(void *world, int event, uint64_t wait_ns);
+    void (*event_close)(void *world, int event);
     /* Looks a name up, blocking; as w_io_resolve. */
     int (*resolve_now)(void *world, struct w_io_resolve *resolve);
 
@@ -189,6 +196,9 @@ struct w_io_engine {
 /* The part of a shard's engine that all engines share; they put it first in a struct of their own. */
 struct w_io {
     const struct w_io_engine *engine;
+    /* May be NULL. What is rung there is to be looked at by the shard: submit() does not sleep, and stirring() is true, while something is. Before it sleeps the
+     * engine lets it doze; who rings and finds it asleep calls wake(). */
+    struct w_bell *bell;
     uint64_t now_ns;       /* since the last submit() */
     uint32_t buffers;      /* receive buffers in all */
     uint32_t buffers_free; /* of them, those the kernel can fill */

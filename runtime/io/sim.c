@@ -286,6 +286,11 @@ static bool has_news(const struct w_sim_shard *shard)
     return shard->broken != 0 || shard->there.first < shard->there.count || w_sim_operation_due(shard) || is_woken(shard);
 }
 
+static bool is_rung(const struct w_sim_shard *shard)
+{
+    return shard->io.bell != NULL && w_bell_is_due(shard->io.bell);
+}
+
 static void sleep_until(struct w_sim_shard *shard, uint64_t deadline_ns)
 {
     struct weir_sim_world *world = shard->world;
@@ -309,13 +314,15 @@ static int sim_submit(struct w_io *io, uint64_t wait_ns)
     struct w_sim_shard *shard = enter(io, "submit");
     struct weir_sim_world *world = shard->world;
     shard->armed = false;
+    if (io->bell != NULL)
+        w_bell_rise(io->bell);
     if (shard->broken != 0) {
         w_sim_operation_abandon(shard);
         return shard->broken;
     }
     weir_sim_run_until(world, world->now_ns + w_sim_world_between(world, 100, 2000));
     w_sim_operation_submit(shard);
-    if (wait_ns > 0 && !has_news(shard))
+    if (wait_ns > 0 && !has_news(shard) && !is_rung(shard))
         sleep_until(shard, wait_ns == W_IO_FOREVER ? UINT64_MAX : w_base_add_saturated(world->now_ns, wait_ns));
     if (is_woken(shard))
         atomic_store_explicit(&shard->woken_due_ns, UINT64_MAX,
@@ -338,7 +345,7 @@ static bool sim_stirring(struct w_io *io)
 {
     struct w_sim_shard *shard = enter(io, "stirring");
     weir_sim_run_until(shard->world, shard->world->now_ns);
-    return has_news(shard);
+    return has_news(shard) || is_rung(shard);
 }
 
 /* Each look costs a little: who spins on the clock gets somewhere. */
@@ -387,7 +394,7 @@ static bool sim_may_sleep(struct w_io *io)
     struct w_sim_shard *shard = enter(io, "may_sleep");
     W_SIM_REQUIRE(shard->world, shard->embedded, "may_sleep() of a shard that is not embedded");
     weir_sim_run_until(shard->world, shard->world->now_ns);
-    shard->armed = !has_news(shard);
+    shard->armed = !has_news(shard) && (io->bell == NULL || w_bell_doze(io->bell));
     if (shard->armed)
         atomic_fetch_add_explicit(&io->counters.sleeps, 1, memory_order_relaxed); /* a counter */
     return shard->armed;
@@ -397,12 +404,16 @@ static bool sim_may_sleep(struct w_io *io)
 
 bool weir_sim_stirring(const struct weir_sim_world *world, uint32_t shard_index)
 {
-    return shard_index < world->shard_count && world->shards[shard_index] != NULL && has_news(world->shards[shard_index]);
+    const struct w_sim_shard *shard = shard_index < world->shard_count ? world->shards[shard_index] : NULL;
+    return shard != NULL && (has_news(shard) || is_rung(shard));
 }
 
 bool weir_sim_readable(const struct weir_sim_world *world, uint32_t shard_index)
 {
-    return weir_sim_stirring(world, shard_index) && (world->shards[shard_index]->armed || !world->shards[shard_index]->embedded);
+    const struct w_sim_shard *shard = shard_index < world->shard_count ? world->shards[shard_index] : NULL;
+    if (shard == NULL || !shard->embedded)
+        return weir_sim_stirring(world, shard_index);
+    return shard->armed && has_news(shard); /* a bell without a wake wakes nobody */
 }
 
 void weir_sim_break(struct weir_sim_world *world, uint32_t shard_index, int error)
@@ -411,6 +422,33 @@ void weir_sim_break(struct weir_sim_world *world, uint32_t shard_index, int erro
                   shard_index);
     world->shards[shard_index]->broken = error;
     w_sim_world_note(world, "break", shard_index, error, 0);
+}
+
+/* --- events: nobody sleeps here, so they are numbers --- */
+
+static int sim_event_open(void *world)
+{
+    (void)world;
+    return 2000000;
+}
+
+static void sim_event_set(void *world, int event)
+{
+    w_sim_world_note(world, "event", event, 0, 0);
+}
+
+static void sim_event_reset(void *world, int event)
+{
+    (void)world;
+    (void)event;
+}
+
+static int sim_event_wait(void *world, int event, uint64_t wait_ns)
+{
+    (void)world;
+    (void)event;
+    (void)wait_ns;
+    return -ETIMEDOUT;
 }
 
 void w_sim_engine_fill(struct w_io_engine *engine)
@@ -422,6 +460,11 @@ void w_sim_engine_fill(struct w_io_engine *engine)
         .local_address = sim_local_address,
         .peer_address = sim_peer_address,
         .discard = sim_discard,
+        .event_open = sim_event_open,
+        .event_set = sim_event_set,
+        .event_reset = sim_event_reset,
+        .event_wait = sim_event_wait,
+        .event_close = sim_event_reset,
         .resolve_now = sim_resolve_now,
         .open = sim_open,
         .close = sim_close,

@@ -8,6 +8,7 @@
  *          timers) → swallowed by take; a wake without a sleeper → a flag and no system call. */
 #include <errno.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -48,6 +49,46 @@ static int uring_peer_address(void *world, int handle, struct w_io_address *addr
 {
     (void)world;
     return w_socket_peer(handle, address);
+}
+
+/* --- events: for threads that are not shards --- */
+
+static int uring_event_open(void *world)
+{
+    (void)world;
+    int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return event < 0 ? -errno : event;
+}
+
+static void uring_event_set(void *world, int event)
+{
+    const uint64_t one = 1;
+    const int saved_errno = errno;
+    (void)world;
+    (void)!write(event, &one, sizeof one);
+    errno = saved_errno;
+}
+
+static void uring_event_reset(void *world, int event)
+{
+    uint64_t count;
+    (void)world;
+    (void)!read(event, &count, sizeof count);
+}
+
+static int uring_event_wait(void *world, int event, uint64_t wait_ns)
+{
+    struct pollfd wanted = {.fd = event, .events = POLLIN};
+    struct timespec limit = {.tv_sec = (time_t)w_base_min_u64(wait_ns / 1000000000, INT32_MAX), .tv_nsec = (long)(wait_ns % 1000000000)};
+    (void)world;
+    int ready = ppoll(&wanted, 1, wait_ns == W_IO_FOREVER ? NULL : &limit, NULL);
+    return ready > 0 ? 0 : ready == 0 ? -ETIMEDOUT : -errno;
+}
+
+static void uring_event_close(void *world, int event)
+{
+    (void)world;
+    close(event);
 }
 
 static void uring_discard(void *world, int handle)
@@ -244,7 +285,26 @@ static void arm_bell(struct w_uring *uring)
 static bool uring_stirring(struct w_io *io)
 {
     struct w_uring *uring = w_uring_of(io);
-    return w_ring_stirring(&uring->ring) || uring->answers != NULL || atomic_load_explicit(&uring->woken, memory_order_relaxed);
+    return w_ring_stirring(&uring->ring) || uring->answers != NULL || atomic_load_explicit(&uring->woken, memory_order_relaxed) ||
+           (io->bell != NULL && w_bell_is_due(io->bell));
+}
+
+/* The last looks before a sleep, behind which nothing is missed: both sides of each pair store, then load (bell.h, and above). */
+static bool fall_asleep(struct w_uring *uring)
+{
+    struct w_bell *bell = uring->io.bell;
+    atomic_store(&uring->asleep, true);
+    bool quiet = bell == NULL || w_bell_doze(bell);
+    /* The kernel too stores (work), then loads (notifications on?): a fence between our store and our look. */
+    atomic_thread_fence(memory_order_seq_cst);
+    return quiet && !atomic_load(&uring->woken) && !uring_stirring(&uring->io);
+}
+
+static void rise(struct w_uring *uring)
+{
+    atomic_store_explicit(&uring->asleep, false, memory_order_relaxed);
+    if (uring->io.bell != NULL)
+        w_bell_rise(uring->io.bell);
 }
 
 /* Whatever was published before the wake is to be looked for from here on. */
@@ -280,15 +340,12 @@ static bool uring_may_sleep(struct w_io *io)
     W_ASSERT(uring->embedded);
     (void)!read(uring->bell, &rings, sizeof rings);
     set_notifications(uring, true);
-    atomic_store(&uring->asleep, true);
-    /* The kernel too stores (work), then loads (notifications on?): a fence between our store and our look. */
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!uring_stirring(io) && w_ring_filled(&uring->ring) == 0) {
+    if (fall_asleep(uring) && w_ring_filled(&uring->ring) == 0) {
         count_sleep(uring);
         return true;
     }
     /* woken stays: the next submit uses it up. */
-    atomic_store_explicit(&uring->asleep, false, memory_order_relaxed);
+    rise(uring);
     set_notifications(uring, false);
     return false;
 }
@@ -298,7 +355,7 @@ static void leave_sleep(struct w_uring *uring)
 {
     if (!atomic_load_explicit(&uring->asleep, memory_order_relaxed))
         return;
-    atomic_store_explicit(&uring->asleep, false, memory_order_relaxed);
+    rise(uring);
     set_notifications(uring, false);
 }
 
@@ -328,13 +385,12 @@ static int enter(struct w_uring *uring, uint64_t wait_ns)
 
 static int sleep_in_ring(struct w_uring *uring, uint64_t wait_ns)
 {
-    atomic_store(&uring->asleep, true);
-    if (atomic_load(&uring->woken) || uring_stirring(&uring->io))
-        wait_ns = 0;
-    else
+    if (fall_asleep(uring))
         count_sleep(uring);
+    else
+        wait_ns = 0;
     int result = enter(uring, wait_ns);
-    atomic_store_explicit(&uring->asleep, false, memory_order_relaxed);
+    rise(uring);
     return result;
 }
 
@@ -418,6 +474,11 @@ const struct w_io_engine *w_io_uring(void)
         .local_address = uring_local_address,
         .peer_address = uring_peer_address,
         .discard = uring_discard,
+        .event_open = uring_event_open,
+        .event_set = uring_event_set,
+        .event_reset = uring_event_reset,
+        .event_wait = uring_event_wait,
+        .event_close = uring_event_close,
         .resolve_now = uring_resolve_now,
         .open = w_uring_open,
         .close = w_uring_close,

@@ -65,11 +65,11 @@ START_TEST(as_the_model)
                 continue;
             }
             MUST(conn->slot < capacity && living[conn->slot] == NULL);
-            MUST(conn->shared.generation > generations[conn->slot]);
+            MUST(conn->shared.word > generations[conn->slot]);
             w_conn_init(conn, &fake.core, &protocol, NULL, 0);
-            MUST(conn->shared.generation > generations[conn->slot]);
+            MUST(conn->shared.word > generations[conn->slot]);
             living[conn->slot] = conn;
-            generations[conn->slot] = conn->shared.generation;
+            generations[conn->slot] = conn->shared.word;
             count++;
         } else if (living[slot] != NULL) {
             living[slot]->shared.bytes_in = living[slot]->shared.sends = 7;
@@ -141,10 +141,10 @@ START_TEST(a_spent_slot_is_retired)
     int error;
     table_start(2);
     weir_conn *conn = take(), *other = take();
-    conn->shared.generation = W_CONN_GENERATION_MASK - 1;
+    conn->shared.word = W_CONN_GENERATION_MASK - 1;
     give(conn);
     ck_assert_ptr_eq(take(), conn);
-    ck_assert_uint_eq(conn->shared.generation, W_CONN_GENERATION_MASK);
+    ck_assert_uint_eq(conn->shared.word, W_CONN_GENERATION_MASK);
     ck_assert_ptr_eq(w_table_find(&table, 0, W_CONN_GENERATION_MASK), conn);
     give(conn);
     ck_assert_uint_eq(table.count, 1);

@@ -64,7 +64,7 @@ static void check_counts(void)
     MUST_EQUAL(w_writer_queued_bytes(&writer), lane.count + data.count);
     MUST_EQUAL(w_writer_queued_messages(&writer), lane.end_count + data.end_count);
     MUST_EQUAL(w_writer_lane_bytes(&writer), lane.count);
-    MUST((writer.lane == NULL) == (lane.count == 0));
+    MUST((writer.side == NULL) == (lane.count == 0));
     MUST(w_writer_sending(&writer) == (fake.send.bytes > 0));
     if (fake.send.bytes == 0)
         MUST(writer.gather == NULL);

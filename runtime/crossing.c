@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/* crossing: a shard takes what comes from other shards and threads.
+ *
+ * Road:    the bell says who -> its records, in order: messages into channels, functions run, groups reached -> room is given back once a batch.
+ * Ditches: connection gone, codec's error -> an answer; no room for the answer -> the link waits until its port has collected; no memory -> the link
+ *          waits a turn; more than is fair in one turn -> rings for itself; port closed and all read -> let go. */
+#include "runtime/crossing.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "runtime/group.h"
+#include "runtime/pipe.h"
+#include "runtime/table.h"
+
+#define RECORDS_MAX      4096u /* in a turn */
+#define LINK_RECORDS_MAX 512u  /* of them, of one link before the others have had their turn */
+
+enum verdict { DONE, NO_MEMORY, NO_ROOM_BACK };
+
+static weir_conn *crossing_conn(struct w_core *core, uint64_t id)
+{
+    return w_table_find(core->conns, (uint32_t)(id >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK, id & W_CONN_GENERATION_MASK);
+}
+
+/* --- one record --- */
+
+static void crossing_count(struct w_core *core, struct w_link *link, uint32_t bytes)
+{
+    /* Relaxed: one writer; the port reads them for its statistics. */
+    uint64_t messages_taken = atomic_load_explicit(&link->messages_taken, memory_order_relaxed);
+    uint64_t bytes_taken = atomic_load_explicit(&link->bytes_taken, memory_order_relaxed);
+    atomic_store_explicit(&link->messages_taken, messages_taken + 1, memory_order_relaxed);
+    atomic_store_explicit(&link->bytes_taken, bytes_taken + bytes, memory_order_relaxed);
+    w_stats_add(&core->stats.messages_crossed, 1);
+    w_stats_add(&core->stats.bytes_crossed, bytes);
+}
+
+static enum verdict crossing_message(struct w_core *core, struct w_link *link, uint64_t to, const void *data, uint32_t bytes,
+                                     weir_blob *blob, uint32_t offset)
+{
+    weir_conn *conn = crossing_conn(core, to);
+    int result = conn == NULL ? -ESTALE : w_conn_take_crossed(conn, data, bytes, blob, offset);
+    if (W_LIKELY(result == 0))
+        crossing_count(core, link, bytes);
+    else if (result == -ENOMEM)
+        return NO_MEMORY;
+    else if (!w_port_tell_undelivered(core, link, to, result, bytes))
+        return NO_ROOM_BACK;
+    return DONE;
+}
+
+static enum verdict crossing_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+{
+    struct w_port_blob part;
+    memcpy(&part, record->data, sizeof part);
+    enum verdict verdict = crossing_message(core, link, record->to, part.blob->data + part.offset, part.bytes, part.blob, part.offset);
+    if (verdict == DONE)
+        w_blob_release(core, &part.blob);
+    return verdict;
+}
+
+static enum verdict crossing_group_blob(struct w_core *core, const struct w_port_record *record)
+{
+    struct w_port_group head;
+    struct w_port_blob part;
+    memcpy(&head, record->data, sizeof head);
+    memcpy(&part, record->data + sizeof head, sizeof part);
+    w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob);
+    w_blob_release(core, &part.blob);
+    return DONE;
+}
+
+static enum verdict crossing_want(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+{
+    struct w_port_want want;
+    memcpy(&want, record->data, sizeof want);
+    weir_conn *conn = crossing_conn(core, record->to);
+    int result = conn == NULL ? -EALREADY : w_conn_want(conn, link, &want);
+    if (result != 0 && !w_port_answer_ready(core, link, record->to, &want))
+        return NO_MEMORY;
+    return DONE;
+}
+
+static enum verdict crossing_record(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+{
+    struct w_port_call call;
+    struct w_port_post post;
+    struct w_port_group head;
+    switch ((enum w_port_kind)record->kind) {
+    case W_PORT_MESSAGE:
+        return crossing_message(core, link, record->to, record->data, record->bytes, NULL, 0);
+    case W_PORT_BLOB:
+        return crossing_blob(core, link, record);
+    case W_PORT_CALL:
+        memcpy(&call, record->data, sizeof call);
+        call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument);
+        return DONE;
+    case W_PORT_POST:
+        memcpy(&post, record->data, sizeof post);
+        w_stats_add(&core->stats.posts_run, 1);
+        post.function(w_core_shard(core), post.user);
+        return DONE;
+    case W_PORT_WANT:
+        return crossing_want(core, link, record);
+    case W_PORT_GROUP:
+        memcpy(&head, record->data, sizeof head);
+        w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL);
+        return DONE;
+    case W_PORT_GROUP_BLOB:
+        return crossing_group_blob(core, record);
+    }
+    return DONE;
+}
+
+/* --- one link --- */
+
+static void crossing_stall(struct w_core *core, struct w_link *link)
+{
+    if (link->stalled)
+        return;
+    link->stalled = true;
+    link->next_stalled = core->stalled;
+    core->stalled = link;
+}
+
+/* Reads records; true when everything that the look has seen is read. */
+static bool crossing_read(struct w_core *core, struct w_link *link, uint32_t *budget)
+{
+    struct w_spsc *there = &link->there;
+    const uint8_t *piece;
+    uint32_t most = w_base_min_u32(*budget, LINK_RECORDS_MAX), count = 0;
+    enum verdict verdict = DONE;
+    while (count < most && (piece = w_spsc_piece(there)) != NULL) {
+        const struct w_port_record *record = (const struct w_port_record *)(const void *)piece;
+        uint32_t record_bytes = (uint32_t)sizeof *record + ((record->bytes + 7) & ~7U);
+        if (W_UNLIKELY((verdict = crossing_record(core, link, record)) != DONE))
+            break;
+        w_spsc_next(there, record_bytes);
+        count++;
+    }
+    *budget -= count;
+    if (count > 0 && !link->stirred) /* else behind the answers, so that a port that finds the ring empty finds them too */
+        w_port_release_there(link);
+    if (verdict == NO_MEMORY)
+        crossing_stall(core, link);
+    else if (verdict == DONE && there->read != there->tail_seen)
+        w_bell_ring(&core->bell, link->port->number); /* the others first */
+    return there->read == there->tail_seen;
+}
+
+static void crossing_let_go(struct w_core *core, struct w_link *link)
+{
+    core->links[link->port->number] = NULL;
+    while (link->notes_first != NULL) {
+        struct w_port_note *note = link->notes_first;
+        link->notes_first = note->next;
+        w_pool_give(&core->pool, note, sizeof *note);
+    }
+    w_port_let_go(link);
+}
+
+static void crossing_link(struct w_core *core, uint32_t number, uint32_t *budget)
+{
+    struct w_link *link = w_port_link_here(core, number);
+    if (link == NULL || link->stalled)
+        return;
+    /* Acquire: after it the port has published nothing more, so a look behind it sees all. */
+    bool closing = atomic_load_explicit(&link->closing, memory_order_acquire);
+    bool read_all = !w_spsc_look(&link->there) || crossing_read(core, link, budget);
+    if (link->notes_first != NULL || link->undelivered.messages > 0)
+        w_port_stir(core, link); /* it may have made room for answers */
+    if (W_UNLIKELY(closing && read_all)) {
+        w_port_flush_back(core);
+        crossing_let_go(core, link);
+    }
+}
+
+/* --- the turn --- */
+
+static bool crossing_event(weir_port *port, const weir_port_event *event)
+{
+    struct w_core *core = port->core;
+    if (event->kind == WEIR_PORT_ROOM) {
+        w_port_call_again(port);
+        w_pipe_room(core);
+    }
+    if (core->config->on_port_event != NULL)
+        core->config->on_port_event(w_core_shard(core), event);
+    return true;
+}
+
+static void crossing_number(struct w_core *core, uint32_t number, uint32_t *budget)
+{
+    const weir_config *config = core->config;
+    uint32_t channels = w_port_bell_channels(config), answers = w_port_bell_answers(config);
+    if (number >= answers) {
+        w_port_collect(core->port, number, crossing_event);
+    } else if (number < channels) {
+        crossing_link(core, number, budget);
+    } else {
+        weir_channel *channel = core->owns[number - channels];
+        weir_conn *conn = channel == NULL ? NULL : crossing_conn(core, channel->id.value);
+        if (conn != NULL)
+            w_conn_heard(conn, channel);
+    }
+}
+
+/* Those that wait for memory may go on, if there is some. */
+static void crossing_retry(struct w_core *core)
+{
+    struct w_link *link = core->stalled;
+    core->stalled = NULL;
+    while (link != NULL) {
+        struct w_link *next = link->next_stalled;
+        link->stalled = false;
+        w_bell_ring(&core->bell, link->port->number);
+        link = next;
+    }
+}
+
+void w_crossing_turn(struct w_core *core)
+{
+    uint32_t budget = RECORDS_MAX, number;
+    if (W_UNLIKELY(core->stalled != NULL))
+        crossing_retry(core);
+    while (budget > 0 && w_bell_hear(&core->bell, &number))
+        crossing_number(core, number, &budget);
+}
+
+void w_crossing_publish(struct w_core *core)
+{
+    if (W_UNLIKELY(core->stirred != NULL))
+        w_port_flush_back(core);
+    if (core->port->dirty != NULL)
+        w_port_publish(core->port);
+}

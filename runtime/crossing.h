@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* crossing: a shard takes what comes from other shards and threads: only from those that rang, and only so much in a turn. */
+#ifndef W_CROSSING_H
+#define W_CROSSING_H
+
+#include "runtime/core.h"
+
+/* One turn's part of it. */
+void w_crossing_turn(struct w_core *core);
+
+/* Some of a shard's handlers have left something for others: publishes it, wakes them, and sends home what goes home. The end of a turn. */
+void w_crossing_publish(struct w_core *core);
+
+#endif

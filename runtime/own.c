@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/* own: the producer's side of an own channel. Runs on its port's thread.
+ *
+ * Road:    room in the ring -> head, payload, trailer copied -> commit -> publish -> the shard has gone idle? ring.
+ * Ditches: full -> publish what is there, `waiting`, look again; refused or ended -> -EPIPE; closed -> freed when the shard has ended it. */
+#include "runtime/own.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "runtime/channel.h"
+
+/* A piece of the ring this large at the least has room for its end to be noted. */
+#define BYTES_PER_END 16u
+
+/* --- memory --- */
+
+static size_t own_ends_bytes(const weir_channel *channel)
+{
+    return channel->ends_count * sizeof *channel->ends;
+}
+
+static int own_claim_number(struct w_port_table *table, uint32_t *number)
+{
+    for (*number = 0; *number < table->config->channels; (*number)++)
+        /* Acquire: whoever had it before is done with it. */
+        if (!atomic_load_explicit(&table->channels[*number], memory_order_relaxed) &&
+            !atomic_exchange_explicit(&table->channels[*number], true, memory_order_acquire))
+            return 0;
+    return -ENOSPC;
+}
+
+int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
+{
+    uint32_t place = 0, number;
+    while (place < port->channel_places && port->channels[place] != NULL)
+        place++;
+    if (place == port->channel_places || own_claim_number(port->table, &number) != 0)
+        return -ENOSPC;
+    uint32_t ends_count = bytes / BYTES_PER_END;
+    weir_channel *channel = w_pool_take(port->pool, sizeof *channel);
+    uint32_t *ends = w_pool_take(port->pool, ends_count * sizeof *ends);
+    uint8_t *data = w_pool_take(port->pool, bytes);
+    if (channel == NULL || ends == NULL || data == NULL) {
+        if (channel != NULL)
+            w_pool_give(port->pool, channel, sizeof *channel);
+        if (ends != NULL)
+            w_pool_give(port->pool, ends, ends_count * sizeof *ends);
+        if (data != NULL)
+            w_pool_give(port->pool, data, bytes);
+        atomic_store_explicit(&port->table->channels[number], false, memory_order_release);
+        return -ENOMEM;
+    }
+    memset(channel, 0, sizeof *channel);
+    channel->port = port;
+    channel->id = id;
+    channel->protocol = protocol;
+    channel->user = user;
+    channel->number = number;
+    channel->place = place;
+    channel->ends = ends;
+    channel->ends_count = ends_count;
+    w_spsc_init(&channel->ring, data, bytes);
+    port->channels[place] = channel;
+    *pointer = channel;
+    return 0;
+}
+
+static void own_give_number(weir_channel *channel)
+{
+    struct w_port_table *table = channel->port->table;
+    /* Release: whoever claims it next comes after all that was done with it. */
+    atomic_store_explicit(&table->channels[channel->number], false, memory_order_release);
+}
+
+void w_own_destroy(weir_channel *channel)
+{
+    weir_port *port = channel->port;
+    port->channels[channel->place] = NULL;
+    own_give_number(channel);
+    w_pool_give(port->pool, channel->ring.data, channel->ring.bytes);
+    w_pool_give(port->pool, channel->ends, own_ends_bytes(channel));
+    w_pool_give(port->pool, channel, sizeof *channel);
+}
+
+void w_own_free_late(weir_channel *channel)
+{
+    const struct w_pool *pool = channel->port->pool;
+    own_give_number(channel);
+    w_pool_give_late(pool, channel->ring.data, channel->ring.bytes);
+    w_pool_give_late(pool, channel->ends, own_ends_bytes(channel));
+    w_pool_give_late(pool, channel, sizeof *channel);
+}
+
+/* --- telling the shard --- */
+
+/* After something has been published, or `closed` set: does the shard still look? */
+static void own_tell(weir_channel *channel)
+{
+    /* What was published is stored, then idle is looked at; the shard sets idle, then looks at what is published (w_own_look): with a fence between on
+     * both sides one sees the other. */
+    atomic_thread_fence(memory_order_seq_cst);
+    W_STEP();
+    if (W_LIKELY(!atomic_load_explicit(&channel->idle, memory_order_relaxed)))
+        return;
+    W_STEP();
+    /* Exchange: both may want to clear it, and only one may see to the rest. */
+    if (!atomic_exchange(&channel->idle, false))
+        return;
+    struct w_port_table *table = channel->port->table;
+    struct w_core *core = table->cores[w_port_shard_of(channel->id)];
+    channel->stats.rings++;
+    if (w_bell_ring(&core->bell, w_port_bell_channels(table->config) + channel->number)) {
+        channel->port->stats.wakes++;
+        table->engine->wake(core->io);
+    }
+}
+
+void weir_channel_publish(weir_channel *channel)
+{
+    if (w_spsc_is_published(&channel->ring))
+        return;
+    w_spsc_publish(&channel->ring);
+    own_tell(channel);
+}
+
+void w_own_close(weir_channel *channel)
+{
+    weir_channel_publish(channel);
+    /* Acquire: the shard's last touch was this. */
+    if (atomic_load_explicit(&channel->ended, memory_order_acquire) != 0) {
+        w_own_destroy(channel);
+        return;
+    }
+    channel->told_full = false;
+    channel->told_ended = true;
+    /* Release: behind what was published: a shard that sees it and then looks at the tail sees all. */
+    atomic_store_explicit(&channel->closed, true, memory_order_release);
+    own_tell(channel);
+}
+
+void weir_channel_close(weir_channel **pointer)
+{
+    weir_channel *channel = *pointer;
+    *pointer = NULL;
+    if (channel == NULL)
+        return;
+    weir_port *port = channel->port;
+    w_port_enter(port, __func__);
+    w_own_close(channel);
+    w_port_leave(port);
+}
+
+/* --- sending --- */
+
+static bool own_is_over(const weir_channel *channel)
+{
+    /* Relaxed: nothing is read by it. */
+    return atomic_load_explicit(&channel->refused, memory_order_relaxed) ||
+           atomic_load_explicit(&channel->ended, memory_order_relaxed) != 0;
+}
+
+/* Room for a frame and for its end; NULL: full. */
+static inline uint8_t *own_room(weir_channel *channel, uint32_t bytes)
+{
+    struct w_spsc *ring = &channel->ring;
+    if (W_UNLIKELY(ring->tail_pieces - ring->head_pieces_seen >= channel->ends_count)) {
+        w_spsc_look_back(ring);
+        if (ring->tail_pieces - ring->head_pieces_seen >= channel->ends_count)
+            return NULL;
+    }
+    return w_spsc_reserve(ring, bytes);
+}
+
+/* Full: publishes what is there, and asks to be told of room. Not NULL: there is some already. */
+static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channel, uint32_t bytes)
+{
+    weir_channel_publish(channel);
+    W_STEP();
+    /* `waiting` is stored, then head is looked at; the shard stores head, then looks at `waiting` (own_release): one sees the other. */
+    atomic_store(&channel->waiting, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    W_STEP();
+    uint8_t *room = own_room(channel, bytes);
+    if (room != NULL)
+        atomic_store_explicit(&channel->waiting, false, memory_order_relaxed);
+    return room;
+}
+
+static int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
+{
+    channel->reserved_bytes = 0;
+    if (W_UNLIKELY(own_is_over(channel)))
+        return -EPIPE;
+    if (W_UNLIKELY(bytes > channel->ring.bytes / 2))
+        return -EMSGSIZE;
+    *room = own_room(channel, bytes);
+    if (W_LIKELY(*room != NULL) || (*room = own_wait_for_room(channel, bytes)) != NULL)
+        return 0;
+    channel->told_full = true;
+    channel->stats.refusals++;
+    return -EAGAIN;
+}
+
+static inline void own_commit(weir_channel *channel, const uint8_t *room, uint32_t bytes)
+{
+    struct w_spsc *ring = &channel->ring;
+    uint32_t piece = ring->tail_pieces;
+    w_spsc_commit(ring, room, bytes);
+    channel->ends[piece & (channel->ends_count - 1)] = ring->tail;
+    channel->stats.messages_sent++;
+    channel->stats.bytes_sent += bytes;
+}
+
+static inline int own_put(weir_channel *channel, const void *data, uint32_t bytes)
+{
+    weir_seal seal;
+    uint8_t *room;
+    const weir_codec *codec = &channel->protocol->codec;
+    int result = codec->seal(codec, data, bytes, &seal);
+    uint32_t frame_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
+    if (W_UNLIKELY(result != 0))
+        return result;
+    if (W_UNLIKELY(frame_bytes == 0))
+        return 0;
+    if (W_UNLIKELY((result = own_reserve(channel, frame_bytes, &room)) != 0))
+        return result;
+    if (W_LIKELY(frame_bytes >= WEIR_HEAD_MAX_BYTES)) /* a store of a fixed size; what is too much is written over */
+        memcpy(room, seal.head, WEIR_HEAD_MAX_BYTES);
+    else
+        memcpy(room, seal.head, seal.head_bytes);
+    w_channel_copy(room + seal.head_bytes, data, bytes);
+    if (seal.trailer_bytes != 0)
+        memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
+    own_commit(channel, room, frame_bytes);
+    return 0;
+}
+
+int weir_channel_put(weir_channel *channel, const void *data, uint32_t bytes)
+{
+    w_port_enter(channel->port, __func__);
+    int result = own_put(channel, data, bytes);
+    w_port_leave(channel->port);
+    return result;
+}
+
+int weir_channel_send(weir_channel *channel, const void *data, uint32_t bytes)
+{
+    w_port_enter(channel->port, __func__);
+    int result = own_put(channel, data, bytes);
+    if (W_LIKELY(result == 0))
+        weir_channel_publish(channel);
+    w_port_leave(channel->port);
+    return result;
+}
+
+int weir_channel_reserve(weir_channel *channel, uint32_t bytes, weir_room *room)
+{
+    const weir_codec *codec = &channel->protocol->codec;
+    if (bytes > codec->message_max_bytes)
+        return -EMSGSIZE;
+    w_port_enter(channel->port, __func__);
+    uint32_t frame_bytes = codec->head_max_bytes + bytes + codec->trailer_max_bytes;
+    int result = own_reserve(channel, frame_bytes, &channel->reserved);
+    if (result == 0) {
+        channel->reserved_bytes = frame_bytes;
+        *room = (weir_room){.data = channel->reserved + codec->head_max_bytes, .bytes = bytes};
+    }
+    w_port_leave(channel->port);
+    return result;
+}
+
+int weir_channel_commit(weir_channel *channel, uint32_t bytes)
+{
+    weir_seal seal;
+    const weir_codec *codec = &channel->protocol->codec;
+    uint32_t reserved_bytes = channel->reserved_bytes, round_bytes = codec->head_max_bytes + codec->trailer_max_bytes;
+    if (reserved_bytes == 0 || bytes > reserved_bytes - round_bytes)
+        return -EINVAL;
+    w_port_enter(channel->port, __func__);
+    channel->reserved_bytes = 0;
+    uint8_t *room = channel->reserved, *payload = room + codec->head_max_bytes;
+    int result = codec->seal(codec, payload, bytes, &seal);
+    uint32_t frame_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
+    if (result == 0 && frame_bytes > 0) {
+        if (seal.head_bytes != codec->head_max_bytes)
+            memmove(room + seal.head_bytes, payload, bytes);
+        memcpy(room, seal.head, seal.head_bytes);
+        memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
+        own_commit(channel, room, frame_bytes);
+        weir_channel_publish(channel);
+    }
+    w_port_leave(channel->port);
+    return result;
+}
+
+/* --- what it hears --- */
+
+bool w_own_has_room(weir_channel *channel)
+{
+    return own_is_over(channel) || w_spsc_look_back(&channel->ring) <= channel->ring.bytes / 2;
+}
+
+void w_own_wait(weir_channel *channel)
+{
+    channel->told_full = false; /* whoever waits need not be told */
+    atomic_store(&channel->waiting, true);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool w_own_event(weir_channel *channel, weir_port_event *event)
+{
+    /* Acquire: what the shard has written down before. */
+    uint32_t ended = atomic_load_explicit(&channel->ended, memory_order_acquire);
+    *event = (weir_port_event){.channel = channel, .id = channel->id, .shard = w_port_shard_of(channel->id), .user = channel->user};
+    if (ended != 0 && atomic_load_explicit(&channel->closed, memory_order_relaxed)) {
+        w_own_destroy(channel);
+        return false;
+    }
+    if (ended != 0 && !channel->told_ended) {
+        event->kind = WEIR_PORT_CHANNEL_ENDED;
+        event->reason = (weir_reason)(ended - 1);
+        event->messages = channel->stats.messages_sent - w_stats_get((const uint64_t *)&channel->messages_delivered);
+        event->bytes = channel->stats.bytes_sent - w_stats_get((const uint64_t *)&channel->bytes_delivered);
+        return true;
+    }
+    if (ended == 0 && channel->told_full && !atomic_load_explicit(&channel->waiting, memory_order_relaxed)) {
+        event->kind = WEIR_PORT_CHANNEL_ROOM;
+        return true;
+    }
+    return false;
+}
+
+void w_own_told(weir_channel *channel, weir_port_event_kind kind)
+{
+    if (kind == WEIR_PORT_CHANNEL_ENDED)
+        channel->told_ended = true;
+    channel->told_full = false;
+}
+
+weir_id weir_channel_id(const weir_channel *channel)
+{
+    return channel->id;
+}
+
+void *weir_channel_user(const weir_channel *channel)
+{
+    return channel->user;
+}
+
+void weir_channel_stats_get(const weir_channel *channel, weir_channel_stats *stats)
+{
+    *stats = channel->stats;
+    stats->messages_delivered = atomic_load_explicit(&channel->messages_delivered, memory_order_relaxed);
+    stats->bytes_delivered = atomic_load_explicit(&channel->bytes_delivered, memory_order_relaxed);
+    stats->queued_bytes = stats->bytes_sent - stats->bytes_delivered;
+}

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/* writer_own: the part that own channels have in a connection's writer.
+ *
+ * Those that may have something stand in a queue, the active list. A run begins with a look at them in turn: who has nothing leaves the queue (its bell brings it
+ * back), who has something takes part with all of it; who is done stands at the end again. */
+#include <errno.h>
+
+#include "runtime/writer.h"
+
+static void side_append(struct w_writer_side *side, weir_channel *channel)
+{
+    channel->active = true;
+    channel->next = NULL;
+    if (side->active_first == NULL)
+        side->active_first = channel;
+    else
+        side->active_last->next = channel;
+    side->active_last = channel;
+}
+
+static weir_channel *side_take_first(struct w_writer_side *side)
+{
+    weir_channel *channel = side->active_first;
+    side->active_first = channel->next;
+    channel->active = false;
+    return channel;
+}
+
+/* The shard's last touch of it. */
+static void side_end(struct w_core *core, struct w_writer_side *side, weir_channel *channel, weir_reason reason)
+{
+    weir_channel **link = &side->own_all;
+    while (*link != channel)
+        link = &(*link)->next_of_all;
+    *link = channel->next_of_all;
+    core->owns[channel->number] = NULL;
+    w_own_end(channel, reason);
+}
+
+int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *channel)
+{
+    if (w_writer_need_side(core, writer) != 0)
+        return -ENOMEM;
+    channel->next_of_all = writer->side->own_all;
+    writer->side->own_all = channel;
+    core->owns[channel->number] = channel;
+    side_append(writer->side, channel);
+    return 0;
+}
+
+void w_writer_heard(struct w_writer *writer, weir_channel *channel)
+{
+    if (!channel->active)
+        side_append(writer->side, channel);
+}
+
+void w_writer_refuse(struct w_writer *writer)
+{
+    if (writer->side == NULL)
+        return;
+    for (weir_channel *channel = writer->side->own_all; channel != NULL; channel = channel->next_of_all) {
+        /* Relaxed: what a producer commits without having seen it is either sent or not, and it counts by what was delivered. */
+        atomic_store_explicit(&channel->refused, true, memory_order_relaxed);
+        w_writer_heard(writer, channel);
+    }
+}
+
+void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reason reason, uint64_t *messages, uint64_t *bytes)
+{
+    struct w_writer_side *side = writer->side;
+    *messages = *bytes = 0;
+    if (side == NULL)
+        return;
+    side->active_first = NULL;
+    while (side->own_all != NULL) {
+        weir_channel *channel = side->own_all;
+        if (channel->run_bytes > 0) {
+            *messages += channel->run_pieces - channel->whole_pieces;
+            *bytes += channel->run_bytes;
+        }
+        side_end(core, side, channel, reason);
+    }
+}
+
+/* --- in a run --- */
+
+void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_t room_bytes)
+{
+    weir_channel *last = side->active_last;
+    uint32_t bytes = 0;
+    struct w_writer_side rest = {.active_first = NULL}; /* those that take part, in their order */
+    for (bool more = true; more && bytes < room_bytes;) {
+        weir_channel *channel = side_take_first(side);
+        more = channel != last;
+        switch (w_own_look(channel)) {
+        case W_OWN_SOMETHING:
+            bytes += w_own_begin(channel);
+            side->begun_messages += (int32_t)(channel->run_pieces - channel->whole_pieces);
+            side_append(&rest, channel);
+            break;
+        case W_OWN_IDLE:
+            break;
+        case W_OWN_OVER:
+            side_end(core, side, channel, (weir_reason)side->reason);
+            break;
+        }
+    }
+    side->begun_bytes += (int32_t)bytes;
+    side->owns_first = side->active_first != NULL && !side->owns_first; /* some had to wait */
+    if (rest.active_first == NULL)
+        return;
+    rest.active_last->next = side->active_first;
+    if (side->active_first == NULL)
+        side->active_last = rest.active_last;
+    side->active_first = rest.active_first;
+}
+
+void w_writer_own_cut(struct w_writer_side *side)
+{
+    /* The first is the one that is being sent; the others have not begun, so they end where they are. */
+    for (weir_channel *channel = side->active_first; channel != NULL && channel->run_bytes > 0; channel = channel->next) {
+        uint32_t run_bytes = channel->run_bytes, run_pieces = channel->run_pieces;
+        w_own_cut(channel);
+        side->begun_bytes -= (int32_t)(run_bytes - channel->run_bytes);
+        side->begun_messages -= (int32_t)(run_pieces - channel->run_pieces);
+    }
+}
+
+uint32_t w_writer_own_run_bytes(const struct w_writer_side *side)
+{
+    uint32_t bytes = 0;
+    for (const weir_channel *channel = side->active_first; channel != NULL && channel->run_bytes > 0; channel = channel->next)
+        bytes += channel->run_bytes;
+    return bytes;
+}
+
+void w_writer_own_gather(const struct w_writer_side *side, struct w_io_gather *gather, uint32_t bytes_max, uint32_t *bytes)
+{
+    *bytes = 0;
+    for (const weir_channel *channel = side->active_first; channel != NULL && channel->run_bytes > 0; channel = channel->next) {
+        uint32_t viewed;
+        if (*bytes == bytes_max || gather->count + 2 > W_IO_VECTORS_MAX)
+            return;
+        gather->count += w_own_view(channel, bytes_max - *bytes, gather->vectors + gather->count, &viewed);
+        *bytes += viewed;
+        if (viewed < channel->run_bytes)
+            return;
+    }
+}
+
+uint32_t w_writer_own_take(struct w_writer_side *side, uint32_t bytes)
+{
+    uint32_t messages = 0;
+    while (bytes > 0) {
+        weir_channel *channel = side->active_first;
+        uint32_t part = w_base_min_u32(bytes, channel->run_bytes);
+        messages += w_own_take(channel, part);
+        bytes -= part;
+        if (channel->run_bytes == 0) /* to the end of the queue */
+            side_append(side, side_take_first(side));
+    }
+    return messages;
+}
