@@ -18,6 +18,7 @@ struct weir_channel;
 struct weir_port;
 struct w_group_table;
 struct w_link;
+struct w_listener;
 struct w_port_table;
 struct w_reader;
 
@@ -78,6 +79,7 @@ struct w_core {
     struct w_port_table *ports;
     struct w_group_table *groups;
     struct weir_port *port;              /* its own */
+    struct w_listener *listeners;        /* of the runtime */
     struct w_link **links;               /* of each port to here, once it has been heard; NULL until then, and when it has been let go of */
     _Atomic(struct w_link *) *newcomers; /* where a port leaves its new link to here, before it rings for the first time */
     struct weir_channel **owns;          /* own channels attached to connections of this shard, by their numbers */
@@ -90,6 +92,8 @@ struct w_core {
     const weir_protocol *(*conn_protocol)(const struct w_core *core, weir_id id);
     /* A connection of this shard had asked for room in another, and there is some. */
     void (*conn_wanted)(struct w_core *core, weir_id id);
+    /* There may be a slot again for what this shard accepts with one of its listeners. */
+    void (*listener_retry)(struct w_core *core, uint32_t index);
     weir_conn *(*conn_at)(struct w_core *core, uint32_t slot);
     /* The last reference to a blob with another home went here. */
     void (*blob_away)(struct w_core *core, struct weir_blob *blob);

@@ -65,22 +65,22 @@ static int listen_resolve(weir_runtime *runtime, const struct w_address *parsed,
 
 /* Opens the sockets on one address. */
 static int listen_open(weir_runtime *runtime, struct w_listener *listener, const struct w_io_address *address,
-                       const weir_socket_options *options)
+                       const weir_listen_options *options)
 {
     const struct w_io_engine *engine = runtime->engine;
     uint32_t shards = runtime->config.shards;
     sa_family_t family = address->socket.any.sa_family;
-    listener->one_handle = family == AF_UNIX;
+    listener->one_handle = family == AF_UNIX || listener->round_robin;
     for (uint32_t i = 0; i < shards; i++)
         listener->handles[i] = -1;
     enum w_io_sharing sharing = listener->one_handle || shards == 1 ? W_IO_ALONE : W_IO_SHARED_FIRST;
-    int handle = listener->handles[0] = engine->listen(engine->world, address, options, sharing);
+    int handle = listener->handles[0] = engine->listen(engine->world, address, &options->socket, sharing);
     if (handle < 0)
         return handle;
     listener->remove_address = family == AF_UNIX;
     int result = engine->local_address(engine->world, handle, &listener->address);
     for (uint32_t i = 1; i < shards && !listener->one_handle && result == 0; i++) {
-        handle = listener->handles[i] = engine->listen(engine->world, &listener->address, options, W_IO_SHARED_NEXT);
+        handle = listener->handles[i] = engine->listen(engine->world, &listener->address, &options->socket, W_IO_SHARED_NEXT);
         result = handle < 0 ? handle : 0;
     }
     if (result != 0)
@@ -100,7 +100,7 @@ static int listen_inherit(weir_runtime *runtime, struct w_listener *listener, in
     return engine->local_address(engine->world, handle, &listener->address);
 }
 
-static int listen_sockets(weir_runtime *runtime, struct w_listener *listener, const char *address, const weir_socket_options *options,
+static int listen_sockets(weir_runtime *runtime, struct w_listener *listener, const char *address, const weir_listen_options *options,
                           weir_error *error)
 {
     struct w_address parsed;
@@ -110,7 +110,7 @@ static int listen_sockets(weir_runtime *runtime, struct w_listener *listener, co
     if (result != 0)
         return result;
     if (parsed.kind == W_ADDRESS_INHERITED) {
-        result = listen_inherit(runtime, listener, parsed.descriptor, options);
+        result = listen_inherit(runtime, listener, parsed.descriptor, &options->socket);
     } else {
         result = listen_resolve(runtime, &parsed, &resolve, &count);
         for (uint32_t i = 0; result == 0 && i < count; i++)
@@ -132,12 +132,16 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
     int result = w_limits_check(protocol, error);
     if (result != 0)
         return result;
+    if ((unsigned)options->placement > WEIR_PLACEMENT_ROUND_ROBIN)
+        return w_base_fail(error, -EINVAL, "options.placement is %d: it must be one of weir_placement", (int)options->placement);
     if (atomic_load_explicit(&runtime->orders.stopping, memory_order_relaxed))
         return w_base_fail(error, -ESHUTDOWN, "cannot listen on %s: the runtime is stopping", address);
     struct w_listener *listener = listen_claim(runtime, &index);
     if (listener == NULL)
         return w_base_fail(error, -ENOSPC, "cannot listen on %s: all %u of config.listeners are taken", address, runtime->config.listeners);
-    result = listen_sockets(runtime, listener, address, &options->socket, error);
+    listener->round_robin = options->placement == WEIR_PLACEMENT_ROUND_ROBIN;
+    listener->next_shard = 0;
+    result = listen_sockets(runtime, listener, address, options, error);
     if (result != 0) {
         atomic_store_explicit(&listener->state, W_LISTENER_FREE, memory_order_release);
         return result;

@@ -35,20 +35,46 @@ static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
         w_wheel_set(&core->wheel, &part->timer, W_CORE_TIMER_LISTENER, due_ns);
 }
 
+/* Slots that are free for what this part accepts: on its shard, or, round robin, on all. */
+static uint32_t listener_free_slots(const struct w_listener_part *part)
+{
+    const struct w_port_table *ports = part->core->ports;
+    uint32_t first = part->core->index, last = first, slots = 0;
+    if (part->listener->round_robin) {
+        first = 0;
+        last = ports->config->shards - 1;
+    }
+    for (uint32_t i = first; i <= last; i++)
+        slots += ports->cores[i]->conns->capacity - w_stats_get_u32(&ports->cores[i]->conns->count);
+    return slots;
+}
+
 /* An accept of many takes the whole backlog at once. So that it never takes more than there are slots, it is for when there are plenty. */
 static bool listener_may_take_many(const struct w_listener_part *part)
 {
-    const struct w_conn_table *table = part->core->conns;
-    return table->capacity - table->count > part->listener->backlog;
+    return listener_free_slots(part) > part->listener->backlog;
+}
+
+/* No slot anywhere: true when that is so still after whoever frees one has been asked to tell. */
+static bool listener_is_out_of_slots(const struct w_listener_part *part)
+{
+    if (listener_free_slots(part) > 0)
+        return false;
+    if (!part->listener->round_robin)
+        return true;
+    /* Sequentially consistent: the wish is stored, then slots are looked at; who frees one looks at the wish after it (w_listener_retry): one sees the other. */
+    atomic_store(&part->listener->waits_for_slot, true);
+    atomic_thread_fence(memory_order_seq_cst);
+    return listener_free_slots(part) == 0;
 }
 
 static void listener_accept(struct w_listener_part *part)
 {
     struct w_core *core = part->core;
     part->state = W_LISTENER_ACCEPTING;
-    if (part->in_flight)
+    if (part->in_flight || (part->listener->round_robin && core->index != 0))
         return;
-    if (core->conns->count >= core->conns->capacity) {
+    if (listener_is_out_of_slots(part)) {
         listener_wait(part, UINT64_MAX);
         return;
     }
@@ -134,19 +160,67 @@ void w_listener_follow(struct w_listener_part *part)
     }
 }
 
-static void listener_took(struct w_listener_part *part, int handle)
+/* A new connection on this shard, or, without a slot, none. */
+static void listener_place(struct w_core *core, uint32_t index, int handle)
 {
-    struct w_core *core = part->core;
+    struct w_listener *listener = &core->listeners[index];
     int error;
-    part->backoff_ns = BACKOFF_MIN_NS;
-    weir_conn *conn = part->state == W_LISTENER_LEFT || core->stopping ? NULL : w_table_take(core->conns, &error);
+    weir_conn *conn = core->stopping ? NULL : w_table_take(core->conns, &error);
     if (conn == NULL) {
         core->engine->discard(core->engine->world, handle);
         w_stats_add(&core->stats.turned_away, 1);
         return;
     }
-    w_conn_init(conn, core, part->listener->protocol, part->listener->user, part->index);
+    w_conn_init(conn, core, listener->protocol, listener->user, index);
     w_conn_connected(conn, handle);
+}
+
+/* Shard 0 has accepted it for this one. argument: the listener's index, the handle. */
+static void listener_place_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+{
+    const struct w_io_engine *engine = link->port->table->engine;
+    (void)conn;
+    (void)id;
+    if (core == NULL)
+        engine->discard(engine->world, (int)(uint32_t)argument);
+    else
+        listener_place(core, (uint32_t)(argument >> 32), (int)(uint32_t)argument);
+}
+
+/* Round robin: to the next shard that has a free slot, else to this one. */
+static void listener_hand_on(struct w_listener_part *part, int handle)
+{
+    struct w_core *core = part->core;
+    struct w_listener *listener = part->listener;
+    uint32_t shards = core->config->shards;
+    for (uint32_t i = 0; i < shards; i++) {
+        uint32_t shard = listener->next_shard;
+        const struct w_conn_table *table = core->ports->cores[shard]->conns;
+        listener->next_shard = (shard + 1) % shards;
+        if (w_stats_get_u32(&table->count) >= table->capacity)
+            continue;
+        const weir_id anybody = {(uint64_t)shard << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS)};
+        uint64_t argument = (uint64_t)part->index << 32 | (uint32_t)handle;
+        if (shard == core->index)
+            break;
+        if (w_port_call(core->port, anybody, listener_place_here, argument) == 0)
+            return;
+    }
+    listener_place(core, part->index, handle);
+}
+
+static void listener_took(struct w_listener_part *part, int handle)
+{
+    struct w_core *core = part->core;
+    part->backoff_ns = BACKOFF_MIN_NS;
+    if (part->state == W_LISTENER_LEFT) {
+        core->engine->discard(core->engine->world, handle);
+        w_stats_add(&core->stats.turned_away, 1);
+    } else if (part->listener->round_robin) {
+        listener_hand_on(part, handle);
+    } else {
+        listener_place(core, part->index, handle);
+    }
 }
 
 /* An accept that came to its end by itself: again at once, later, or never. */
@@ -185,10 +259,9 @@ void w_listener_accepted(struct w_listener_part *part, const struct w_io_complet
 
 void w_listener_look(struct w_listener_part *part)
 {
-    struct w_conn_table *table = part->core->conns;
     if (part->state != W_LISTENER_ACCEPTING || !part->in_flight)
         return;
-    if (table->count >= table->capacity) {
+    if (listener_is_out_of_slots(part)) {
         listener_wait(part, UINT64_MAX);
     } else if (part->many && !listener_may_take_many(part)) {
         part->many = false; /* cancelled once; the next one takes them one by one */
@@ -196,10 +269,27 @@ void w_listener_look(struct w_listener_part *part)
     }
 }
 
+/* A slot is free on another shard. */
+static void listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+{
+    (void)link;
+    (void)conn;
+    (void)id;
+    if (core != NULL)
+        core->listener_retry(core, (uint32_t)argument);
+}
+
 bool w_listener_retry(struct w_listener_part *part)
 {
-    struct w_conn_table *table = part->core->conns;
-    if (part->state != W_LISTENER_WAITING || part->broken || part->core->stopping || table->count >= table->capacity)
+    struct w_core *core = part->core;
+    struct w_listener *listener = part->listener;
+    if (listener->round_robin && core->index != 0) {
+        atomic_thread_fence(memory_order_seq_cst); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
+        if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false))
+            w_port_call_later(core->port, (weir_id){0}, listener_retry_here, part->index);
+        return false;
+    }
+    if (part->state != W_LISTENER_WAITING || part->broken || core->stopping || listener_free_slots(part) == 0)
         return false;
     w_wheel_clear(&part->core->wheel, &part->timer);
     listener_accept(part);

@@ -25,6 +25,9 @@ struct w_listener {
     struct w_io_address address; /* as it really is */
     bool remove_address;         /* it left a file behind that is ours to remove */
     bool one_handle;             /* all shards accept from handles[0] */
+    bool round_robin;            /* shard 0 accepts for all, and hands out in turn */
+    uint32_t next_shard;         /* round robin: shard 0's: whose turn it is */
+    _Atomic bool waits_for_slot; /* round robin: all shards were full: who frees a slot tells shard 0 */
     uint32_t backlog;            /* so many may be waiting to be accepted */
     int *handles;                /* one for each shard */
 };

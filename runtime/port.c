@@ -47,6 +47,19 @@ static size_t port_link_bytes(const weir_config *config)
     return sizeof(struct w_link) + W_PORT_BACK_BYTES + config->ring_bytes;
 }
 
+/* What one port may come to beside its budget. */
+static uint64_t port_fixed_bytes(const weir_config *config, uint32_t channel_places)
+{
+    return sizeof(weir_port) + config->shards * (sizeof(struct w_link *) + port_link_bytes(config)) +
+           channel_places * sizeof(weir_channel *) + w_bell_bytes(config->shards + channel_places);
+}
+
+uint64_t w_port_bound_bytes(const weir_config *config)
+{
+    return config->shards * port_fixed_bytes(config, W_PORT_SHARD_CHANNELS) +
+           config->ports * (port_fixed_bytes(config, config->channels) + config->port_bytes);
+}
+
 /* --- its life --- */
 
 static int port_init(weir_port *port, struct w_port_table *table, uint32_t channel_places)
@@ -390,6 +403,10 @@ weir_blob *w_port_blob(weir_port *port, const void *data, uint32_t bytes)
     if (port->core != NULL)
         return w_blob_copy(port->core, data, bytes);
     weir_blob *blob = w_blob_copy_of_port(port, port->pool, data, bytes);
+    if (blob == NULL && port->blobs_away > 0) {
+        w_port_take_returned(port); /* some may have come home */
+        blob = w_blob_copy_of_port(port, port->pool, data, bytes);
+    }
     if (blob != NULL) {
         atomic_fetch_add_explicit(&port->references, 1, memory_order_relaxed);
         port->blobs_away++;

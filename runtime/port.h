@@ -198,6 +198,9 @@ struct weir_port {
     weir_port_stats stats;          /* messages_taken and bytes_taken apart */
 };
 
+/* What all ports may come to, with their links, channels and big messages. */
+uint64_t w_port_bound_bytes(const weir_config *config);
+
 /* A port of a shard; on any thread before the shard starts. 0 or -ENOMEM. */
 int w_port_init_shard(weir_port **port, struct w_port_table *table, struct w_core *core);
 /* A thread's. 0, -ENOMEM, -ENOSPC. */
@@ -286,6 +289,8 @@ void w_port_flush_back(struct w_core *here);
 /* This shard will look at nothing any more. */
 void w_port_over(struct w_core *here);
 
+/* Blobs that have come home go into the pool. */
+void w_port_take_returned(weir_port *port);
 /* Nobody collects any more: blobs on their way home are freed where they are. */
 void w_port_orphan_blobs(weir_port *port);
 

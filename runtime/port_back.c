@@ -43,6 +43,13 @@ static void port_take_returned(struct w_link *link)
     }
 }
 
+void w_port_take_returned(weir_port *port)
+{
+    for (uint32_t i = 0; i < port->table->config->shards; i++)
+        if (port->links[i] != NULL)
+            port_take_returned(port->links[i]);
+}
+
 void w_port_free_orphans(weir_port *port, weir_blob *blob)
 {
     while (blob != NULL) {
@@ -60,9 +67,7 @@ void w_port_orphan_blobs(weir_port *port)
     /* Sequentially consistent, with the fence in port_return: it sees closed, or we see what it has returned. */
     atomic_store(&port->closed, true);
     atomic_thread_fence(memory_order_seq_cst);
-    for (uint32_t i = 0; i < port->table->config->shards; i++)
-        if (port->links[i] != NULL)
-            port_take_returned(port->links[i]);
+    w_port_take_returned(port);
 }
 
 /* --- answers --- */

@@ -49,7 +49,9 @@ static void port_calls_end(struct w_core *core, struct w_link *link, weir_conn *
 int weir_port_end(weir_port *port, weir_id id)
 {
     w_port_enter(port, __func__);
-    int result = w_port_call(port, id, port_calls_end, 0);
+    uint32_t shard = w_port_shard_of(id);
+    struct w_core *core = shard < port->table->config->shards ? port->table->cores[shard] : NULL;
+    int result = core == NULL || core->conn_protocol(core, id) == NULL ? -ESTALE : w_port_call(port, id, port_calls_end, 0);
     w_port_leave(port);
     return result;
 }

@@ -213,8 +213,9 @@ int weir_port_open(weir_runtime *runtime, const weir_port_options *options, weir
 {
     uint32_t channels = options != NULL && options->channels != 0 ? options->channels : 64;
     *port = NULL;
-    if (channels > 65536)
-        return w_base_fail(error, -EINVAL, "options.channels is %u: at most 65536", channels);
+    if (options != NULL && options->channels > runtime->config.channels)
+        return w_base_fail(error, -EINVAL, "options.channels is %u, but config.channels is %u", channels, runtime->config.channels);
+    channels = w_base_min_u32(channels, runtime->config.channels);
     if (atomic_load_explicit(&runtime->orders.stopping, memory_order_relaxed))
         return w_base_fail(error, -ESHUTDOWN, "the runtime is stopping: no port is opened any more");
     int result = w_port_init_thread(port, &runtime->ports, channels);
@@ -376,7 +377,7 @@ weir_shard *weir_shard_at(weir_runtime *runtime, uint32_t index)
 
 uint64_t weir_memory_bound(const weir_runtime *runtime)
 {
-    return runtime_own_bytes(&runtime->config) +
+    return runtime_own_bytes(&runtime->config) + w_port_bound_bytes(&runtime->config) +
            runtime->config.shards * (runtime->config.memory_bytes + w_shard_fixed_bound_bytes(runtime->shards[0]));
 }
 
@@ -395,11 +396,14 @@ size_t weir_limits_text(const weir_runtime *runtime, char *text, size_t text_byt
                  "  %10.1f MiB  connections: %u of %zu bytes\n"
                  "  %10.1f MiB  timers, %u dials, %u listeners\n"
                  "  %10.1f MiB  queued, held and being put together (of it %.1f MiB being put together)\n"
+                 "all shards together, at most:\n"
+                 "  %10.1f MiB  ports: rings of %u KiB each way, and for each of %u threads' ports %.1f MiB of channels and big messages\n"
                  "all: %.1f MiB, filled only as it is used\n",
                  c->shards, (double)buffers / 1048576, io->buffers, io->buffer_bytes / 1024, (double)(shard->io_bytes - buffers) / 1048576,
                  (double)connections / 1048576, c->connections, sizeof(weir_conn),
                  (double)(fixed - shard->io_bytes - connections) / 1048576, c->dials, c->listeners, (double)c->memory_bytes / 1048576,
-                 (double)c->assembly_bytes / 1048576, (double)weir_memory_bound(runtime) / 1048576);
+                 (double)c->assembly_bytes / 1048576, (double)w_port_bound_bytes(c) / 1048576, c->ring_bytes / 1024, c->ports,
+                 (double)c->port_bytes / 1048576, (double)weir_memory_bound(runtime) / 1048576);
     return bytes < 0 ? 0 : (size_t)bytes;
 }
 

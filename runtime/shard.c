@@ -23,8 +23,6 @@
 #define TIMERS_MAX      256u  /* timers in one turn */
 #define AGENDA_PASSES   4u    /* handlers that send to others put them on the agenda: so often is it read in one turn */
 #define DRAIN_SLOTS     512u  /* connections told to drain in one turn */
-#define SPIN_LOSSES     8u    /* so many spins lost in a row, and it is left out for a while */
-#define SPIN_SKIPS_MAX  1024u
 #define RELIEF_PAUSE_NS WEIR_MILLISECOND
 #define THIRST_NS       WEIR_MILLISECOND /* how often those that wait for memory are looked at */
 
@@ -56,6 +54,11 @@ static const weir_protocol *shard_conn_protocol(const struct w_core *core, weir_
     return (w_stats_get(&conn->shared.word) & W_CONN_GENERATION_MASK) == generation ? protocol : NULL;
 }
 
+static void shard_listener_retry(struct w_core *core, uint32_t index)
+{
+    w_listener_retry(&w_core_shard(core)->parts[index]);
+}
+
 static weir_conn *shard_conn_at(struct w_core *core, uint32_t slot)
 {
     return w_table_at(core->conns, slot);
@@ -72,8 +75,7 @@ static void shard_conn_freed(struct w_core *core, weir_conn *conn)
         free_slots -= w_listener_retry(&shard->parts[i]);
 }
 
-/* No more patience: every connection ends. */
-static void shard_cut(weir_shard *shard)
+void w_shard_end_conns(weir_shard *shard)
 {
     shard->cut = true;
     for (uint32_t slot = 0; slot < shard->conns.made; slot++)
@@ -84,7 +86,7 @@ static void shard_stop_timer(struct w_wheel_entry *entry, void *context, uint64_
 {
     (void)entry;
     (void)now_ns;
-    shard_cut(w_core_shard(context));
+    w_shard_end_conns(w_core_shard(context));
 }
 
 /* What the engine has to say passes the embedder's level. */
@@ -151,6 +153,8 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     core->conns = &shard->conns;
     core->conn_at = shard_conn_at;
     core->conn_word = shard_conn_word;
+    core->listeners = orders->listeners;
+    core->listener_retry = shard_listener_retry;
     core->conn_protocol = shard_conn_protocol;
     core->conn_wanted = w_pipe_wanted;
     core->blob_away = w_port_send_home;
@@ -303,8 +307,7 @@ static void shard_begin_stop(weir_shard *shard)
     w_wheel_set(&core->wheel, &shard->stop_timer, W_CORE_TIMER_STOP, w_base_add_saturated(core->io->now_ns, core->config->stop_ns));
 }
 
-/* Orders that came after they were looked at: their wake may have been used up by a submit that did not sleep. */
-static bool shard_has_orders(const weir_shard *shard)
+bool w_shard_has_orders(const weir_shard *shard)
 {
     return atomic_load_explicit(&shard->orders->epoch, memory_order_acquire) != shard->epoch;
 }
@@ -392,7 +395,7 @@ static bool shard_is_done(weir_shard *shard)
     return true;
 }
 
-static int shard_start(weir_shard *shard)
+int w_shard_start(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
     int result = core->engine->start(core->io);
@@ -410,8 +413,7 @@ static int shard_start(weir_shard *shard)
     return 0;
 }
 
-/* All of a turn but the submit. *rest_ns: how long nothing will have to be done if nothing happens. -ESHUTDOWN: over. */
-static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
+int w_shard_turn(weir_shard *shard, uint64_t *rest_ns)
 {
     struct w_core *core = &shard->core;
     core->in_turn = true;
@@ -454,135 +456,4 @@ static int shard_turn(weir_shard *shard, uint64_t *rest_ns)
     if (W_UNLIKELY(short_of_memory)) /* it may come back from anywhere, the allocator too */
         *rest_ns = w_base_min_u64(*rest_ns, THIRST_NS);
     return 0;
-}
-
-static int shard_break(weir_shard *shard, int error)
-{
-    shard->error = error;
-    atomic_store_explicit(&shard->state, W_SHARD_BROKEN, memory_order_relaxed);
-    w_core_log(&shard->core, WEIR_LOG_ERROR, "shard %u failed for good: %s", shard->core.index, weir_strerror(error));
-    return error;
-}
-
-/* --- on a thread of weir's --- */
-
-static void shard_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
-/* Looks for work for a while before sleeping; true when it found some. The clock is read once in 32 looks. */
-static bool shard_spin(weir_shard *shard, uint64_t limit_ns)
-{
-    struct w_core *core = &shard->core;
-    if (shard->spin_skips > 0) {
-        shard->spin_skips--;
-        return false;
-    }
-    uint64_t start_ns = core->engine->clock(core->io);
-    do {
-        for (int look = 0; look < 32; look++) {
-            if (core->engine->stirring(core->io)) {
-                shard->spin_losses = 0;
-                w_stats_add(&core->stats.spins_won, 1);
-                return true;
-            }
-            shard_pause();
-        }
-    } while (core->engine->clock(core->io) - start_ns < limit_ns);
-    w_stats_add(&core->stats.spins_lost, 1);
-    if (++shard->spin_losses >= SPIN_LOSSES)
-        shard->spin_skips = w_base_min_u32(1U << w_base_min_u32(shard->spin_losses - SPIN_LOSSES, 10), SPIN_SKIPS_MAX);
-    return false;
-}
-
-int w_shard_run(weir_shard *shard)
-{
-    struct w_core *core = &shard->core;
-    uint64_t rest_ns = 0, spin_ns = core->config->spin_ns;
-    int result = shard_start(shard);
-    if (result != 0)
-        return shard_break(shard, result);
-    while ((result = shard_turn(shard, &rest_ns)) == 0) {
-        if (rest_ns > 0 && spin_ns > 0) {
-            result = core->engine->submit(core->io, 0);
-            if (result == 0 &&
-                (shard_has_orders(shard) || core->engine->stirring(core->io) || shard_spin(shard, w_base_min_u64(spin_ns, rest_ns))))
-                rest_ns = 0;
-        }
-        if (result == 0)
-            result = core->engine->submit(core->io, rest_ns);
-        if (result != 0)
-            return shard_break(shard, result);
-    }
-    return result == -ESHUTDOWN ? 0 : result;
-}
-
-/* --- on the embedder's thread --- */
-
-int weir_turn(weir_shard *shard, uint64_t *sleep_ns)
-{
-    struct w_core *core = &shard->core;
-    *sleep_ns = 0;
-    int result = 0;
-    bool starts = false;
-    bool mine = __atomic_load_n(&core->owner, __ATOMIC_RELAXED) == w_core_self();
-    if (mine && core->in_turn)
-        return -EDEADLK;
-    switch ((enum w_shard_state)atomic_load_explicit(&shard->state, memory_order_relaxed)) {
-    case W_SHARD_OVER:
-        return -ESHUTDOWN;
-    case W_SHARD_BROKEN:
-        return shard->error;
-    case W_SHARD_NEW:
-        starts = true;
-        result = shard_start(shard);
-        break;
-    case W_SHARD_RUNNING:
-    case W_SHARD_STOPPING:
-        break;
-    }
-    if (!mine && !starts) {
-        w_core_log(core, WEIR_LOG_ERROR, "shard %u belongs to thread %d, weir_turn was called from thread %d", core->index,
-                   __atomic_load_n(&core->owner_thread, __ATOMIC_RELAXED), (int)gettid());
-        return -EPERM;
-    }
-    /* First, so that the turn's time is that after the embedder's sleep; and last, so that what the turn did goes out. */
-    if (result == 0)
-        result = core->engine->submit(core->io, 0);
-    if (result == 0 && (result = shard_turn(shard, sleep_ns)) != 0)
-        return result;
-    if (result != 0 || (result = core->engine->submit(core->io, 0)) != 0)
-        return shard_break(shard, result);
-    if (*sleep_ns > 0 &&
-        (shard_has_orders(shard) || core->engine->stirring(core->io) || (shard->embedded && !core->engine->may_sleep(core->io))))
-        *sleep_ns = 0;
-    return 0;
-}
-
-void w_shard_cut(weir_shard *shard)
-{
-    uint64_t rest_ns;
-    int result;
-    while ((result = shard_turn(shard, &rest_ns)) == 0) {
-        if (!shard->cut) {
-            shard_cut(shard);
-            rest_ns = 0;
-        }
-        result = shard->core.engine->submit(shard->core.io, rest_ns);
-        if (result != 0) {
-            shard_break(shard, result);
-            return;
-        }
-    }
-}
-
-int weir_turn_descriptor(weir_shard *shard)
-{
-    shard->embedded = true;
-    return shard->core.engine->descriptor(shard->core.io);
 }

@@ -51,6 +51,18 @@ void w_shard_leave(weir_shard *shard);
 /* Frees everything. Accepts a zeroed shard. */
 void w_shard_finish(weir_shard *shard);
 
+/* --- the turn, for shard_run.c --- */
+
+int w_shard_start(weir_shard *shard);
+/* All of a turn but the submit. *rest_ns: how long nothing will have to be done if nothing happens. 0, or -ESHUTDOWN: over. */
+int w_shard_turn(weir_shard *shard, uint64_t *rest_ns);
+/* Orders that came after they were looked at: their wake may have been used up by a submit that did not sleep. */
+bool w_shard_has_orders(const weir_shard *shard);
+/* No more patience: every connection ends. */
+void w_shard_end_conns(weir_shard *shard);
+
+/* --- turning (shard_run.c) --- */
+
 /* Turns until it is over: 0, or a negative errno. On the calling thread, which it is bound to. */
 int w_shard_run(weir_shard *shard);
 

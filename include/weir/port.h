@@ -32,10 +32,10 @@ typedef struct weir_port weir_port;
 typedef struct weir_channel weir_channel;
 
 typedef struct weir_port_options {
-    uint32_t channels; /* own channels open at once, at most 65536; 0: 64 */
+    uint32_t channels; /* own channels open at once, at most config.channels; 0: 64 */
 } weir_port_options;
 
-/* Opens a port. Any thread; options may be NULL. 0, or -ENOSPC more than config.ports are open, -ENOMEM, -ESHUTDOWN the runtime is stopping. On
+/* Opens a port. Any thread; options may be NULL. 0, or -EINVAL options, -ENOSPC more than config.ports are open, -ENOMEM, -ESHUTDOWN the runtime is stopping. On
  * failure *port is NULL. */
 int weir_port_open(weir_runtime *runtime, const weir_port_options *options, weir_port **port, weir_error *error);
 
@@ -55,6 +55,7 @@ weir_port *weir_shard_port(weir_shard *shard);
  *   -EAGAIN  no room. The connection is above its high-water mark: WEIR_PORT_READY with its id follows. Or the ring is full, or has no
  *            room for an answer as the port's events were not collected: WEIR_PORT_ROOM with the shard follows. Or there is no memory for a blob: try
  *            again later (WEIR_PORT_ROOM follows when one has come home)
+ *   -ENOMEM  it does not fit config.port_bytes, and nothing of it will come back by itself (or the allocator has nothing)
  *   -ESTALE  the connection has ended     -EMSGSIZE  over WEIR_MESSAGE_MAX_BYTES     -ESHUTDOWN  its shard has stopped
  * From a shard's port to a connection of the same shard it is weir_send(). */
 int weir_port_send(weir_port *port, weir_id id, const void *data, uint32_t bytes);
@@ -97,7 +98,7 @@ typedef struct weir_port_event {
     weir_id id;
     uint32_t shard;           /* its index */
     weir_reason reason;       /* CHANNEL_ENDED: why the connection ended */
-    uint64_t messages, bytes; /* payload bytes */
+    uint64_t messages, bytes; /* UNDELIVERED: payload bytes; CHANNEL_ENDED: as on the wire */
     weir_channel *channel;
     weir_post_function function;
     void *user; /* NOT_RUN: the function's; CHANNEL_...: the channel's */

@@ -14,7 +14,7 @@ LEVELS = [
     ["reader", ("writer", "writer_own"), "filter"],
     [("conn", "conn_across", "deadline", "waitlist", "pipe", "group", "table"), "attach", "calls", "listener", "dialer"],
     ["crossing"],
-    [("shard", "shard_calls")],
+    [("shard", "shard_calls", "shard_run")],
     ["runtime", "listen"],
 ]
 # These measure weir from within; everything else in perf/ is the load side.
