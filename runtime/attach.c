@@ -5,7 +5,7 @@
 #include "runtime/conn.h"
 
 /* On the connection's shard; or, when that is over, on the port's thread. */
-static void attach_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static bool attach_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     weir_channel *channel = (weir_channel *)(uintptr_t)argument;
     (void)link;
@@ -13,6 +13,7 @@ static void attach_here(struct w_core *core, struct w_link *link, weir_conn *con
     int result = core == NULL || conn == NULL ? -ESTALE : w_conn_attach(conn, channel);
     if (result != 0)
         w_own_end(channel, result == -ENOMEM ? WEIR_REASON_NO_MEMORY : WEIR_REASON_NONE);
+    return true;
 }
 
 static int attach_open(weir_port *port, weir_id id, const weir_channel_options *options, weir_channel **channel)

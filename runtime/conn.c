@@ -412,6 +412,8 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
     conn->reason = (uint8_t)reason;
     conn->error = error;
     conn->state_ns = conn->core->io->now_ns;
+    if (w_pipe_is(conn))
+        w_pipe_over(conn);
     if (conn->writer.side != NULL) {
         conn->writer.side->reason = (uint8_t)reason;
         w_writer_refuse(&conn->writer);
@@ -433,6 +435,8 @@ void w_conn_end(weir_conn *conn, weir_reason reason, int error)
         conn->error = error;
     }
     conn->state = W_CONN_ENDING;
+    if (w_pipe_is(conn))
+        w_pipe_over(conn);
     w_wheel_clear(&core->wheel, &conn->timer);
     if (conn->handle >= 0) {
         if (reason == WEIR_REASON_ABORTED)

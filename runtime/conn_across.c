@@ -7,6 +7,7 @@
  * Ditches: no memory -> the record stays where it is until there is some; pressed no more when a want arrives -> told at once. */
 #include <errno.h>
 
+#include "runtime/deadline.h"
 #include "runtime/group.h"
 #include "runtime/limits.h"
 #include "runtime/pipe.h"
@@ -91,8 +92,11 @@ int w_conn_want(weir_conn *conn, const struct w_link *link, const struct w_port_
 
 /* --- messages --- */
 
+/* 0 when it takes messages. */
 static int conn_not_open(const weir_conn *conn)
 {
+    if (W_LIKELY(conn->state == W_CONN_OPEN && !conn->half_closed))
+        return 0;
     return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
 }
 
@@ -101,10 +105,8 @@ int w_conn_take_crossed(weir_conn *conn, const void *data, uint32_t bytes, weir_
     weir_seal seal;
     const weir_codec *codec = &conn->protocol->codec;
     struct w_channel *channel = &conn->writer.channel;
-    if (W_UNLIKELY(conn->state != W_CONN_OPEN))
-        return conn_not_open(conn);
-    int result = codec->seal(codec, data, bytes, &seal);
-    if (W_UNLIKELY(result != 0))
+    int result = conn_not_open(conn);
+    if (W_UNLIKELY(result != 0) || (result = codec->seal(codec, data, bytes, &seal)) != 0)
         return result;
     conn->writer.reserved_bytes = 0;
     bool was_empty = channel->queued_bytes == 0;
@@ -127,9 +129,9 @@ int w_conn_take_crossed(weir_conn *conn, const void *data, uint32_t bytes, weir_
 
 int w_conn_attach(weir_conn *conn, weir_channel *channel)
 {
-    if (conn->state != W_CONN_OPEN)
-        return conn_not_open(conn);
-    int result = w_writer_attach(conn->core, &conn->writer, channel);
+    int result = conn_not_open(conn);
+    if (result == 0)
+        result = w_writer_attach(conn->core, &conn->writer, channel);
     if (result == 0)
         w_conn_schedule(conn, W_CONN_DO_WRITE);
     return result;
@@ -152,6 +154,8 @@ void w_conn_count_begun(weir_conn *conn)
     w_stats_add(&conn->shared.bytes_put, (uint64_t)(int64_t)side->begun_bytes);
     if (conn->counted_bytes == 0) /* nothing else was waiting */
         w_stats_set(&conn->shared.progress_ns, conn->core->io->now_ns);
+    if (w_deadline_slow_peer(conn)->stalled_ns_max != 0)
+        w_deadline_watch(conn);
     side->begun_messages = side->begun_bytes = 0;
 }
 

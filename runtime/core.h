@@ -79,6 +79,7 @@ struct w_core {
     struct w_port_table *ports;
     struct w_group_table *groups;
     struct weir_port *port;              /* its own */
+    _Atomic uint32_t arriving;           /* connections that another shard has accepted for this one, on their way here */
     struct w_listener *listeners;        /* of the runtime */
     struct w_link **links;               /* of each port to here, once it has been heard; NULL until then, and when it has been let go of */
     _Atomic(struct w_link *) *newcomers; /* where a port leaves its new link to here, before it rings for the first time */

@@ -25,6 +25,13 @@ static weir_conn *crossing_conn(struct w_core *core, uint64_t id)
 
 /* --- one record --- */
 
+/* A big message is under way no more. */
+static void crossing_count_blob(struct w_link *link, uint32_t bytes)
+{
+    uint64_t read = atomic_load_explicit(&link->blob_bytes_read, memory_order_relaxed);
+    atomic_store_explicit(&link->blob_bytes_read, read + bytes, memory_order_relaxed);
+}
+
 static void crossing_count(struct w_core *core, struct w_link *link, uint32_t bytes)
 {
     /* Relaxed: one writer; the port reads them for its statistics. */
@@ -45,7 +52,7 @@ static enum verdict crossing_message(struct w_core *core, struct w_link *link, u
         crossing_count(core, link, bytes);
     else if (result == -ENOMEM)
         return NO_MEMORY;
-    else if (!w_port_tell_undelivered(core, link, to, result, bytes))
+    else if (!w_port_tell_undelivered(core, link, to, result, 1, bytes))
         return NO_ROOM_BACK;
     return DONE;
 }
@@ -55,18 +62,21 @@ static enum verdict crossing_blob(struct w_core *core, struct w_link *link, cons
     struct w_port_blob part;
     memcpy(&part, record->data, sizeof part);
     enum verdict verdict = crossing_message(core, link, record->to, part.blob->data + part.offset, part.bytes, part.blob, part.offset);
-    if (verdict == DONE)
+    if (verdict == DONE) {
+        crossing_count_blob(link, part.bytes);
         w_blob_release(core, &part.blob);
+    }
     return verdict;
 }
 
-static enum verdict crossing_group_blob(struct w_core *core, const struct w_port_record *record)
+static enum verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
 {
     struct w_port_group head;
     struct w_port_blob part;
     memcpy(&head, record->data, sizeof head);
     memcpy(&part, record->data + sizeof head, sizeof part);
     w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob);
+    crossing_count_blob(link, part.bytes);
     w_blob_release(core, &part.blob);
     return DONE;
 }
@@ -94,8 +104,7 @@ static enum verdict crossing_record(struct w_core *core, struct w_link *link, co
         return crossing_blob(core, link, record);
     case W_PORT_CALL:
         memcpy(&call, record->data, sizeof call);
-        call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument);
-        return DONE;
+        return call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument) ? DONE : NO_ROOM_BACK;
     case W_PORT_POST:
         memcpy(&post, record->data, sizeof post);
         w_stats_add(&core->stats.posts_run, 1);
@@ -108,7 +117,7 @@ static enum verdict crossing_record(struct w_core *core, struct w_link *link, co
         w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL);
         return DONE;
     case W_PORT_GROUP_BLOB:
-        return crossing_group_blob(core, record);
+        return crossing_group_blob(core, link, record);
     }
     return DONE;
 }
@@ -157,7 +166,7 @@ static void crossing_let_go(struct w_core *core, struct w_link *link)
         link->notes_first = note->next;
         w_pool_give(&core->pool, note, sizeof *note);
     }
-    w_port_let_go(link);
+    w_port_part(link);
 }
 
 static void crossing_link(struct w_core *core, uint32_t number, uint32_t *budget)
@@ -168,7 +177,7 @@ static void crossing_link(struct w_core *core, uint32_t number, uint32_t *budget
     /* Acquire: after it the port has published nothing more, so a look behind it sees all. */
     bool closing = atomic_load_explicit(&link->closing, memory_order_acquire);
     bool read_all = !w_spsc_look(&link->there) || crossing_read(core, link, budget);
-    if (link->notes_first != NULL || link->undelivered.messages > 0)
+    if (link->notes_first != NULL || link->undelivered.kind != 0)
         w_port_stir(core, link); /* it may have made room for answers */
     if (W_UNLIKELY(closing && read_all)) {
         w_port_flush_back(core);
@@ -180,14 +189,11 @@ static void crossing_link(struct w_core *core, uint32_t number, uint32_t *budget
 
 static bool crossing_event(weir_port *port, const weir_port_event *event)
 {
-    struct w_core *core = port->core;
     if (event->kind == WEIR_PORT_ROOM) {
         w_port_call_again(port);
-        w_pipe_room(core);
+        w_pipe_room(port->core);
     }
-    if (core->config->on_port_event != NULL)
-        core->config->on_port_event(w_core_shard(core), event);
-    return true;
+    return w_port_tell_shard(port, event);
 }
 
 static void crossing_number(struct w_core *core, uint32_t number, uint32_t *budget)
@@ -217,6 +223,17 @@ static void crossing_retry(struct w_core *core)
         w_bell_ring(&core->bell, link->port->number);
         link = next;
     }
+}
+
+bool w_crossing_is_short(struct w_core *core)
+{
+    weir_port *port = core->port;
+    if (W_UNLIKELY(port->poor)) {
+        uint64_t budget = core->pool.budget_bytes;
+        port->poor_tell = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / W_CORE_RELIEF_PART;
+        w_port_collect_poor(port, crossing_event);
+    }
+    return core->stalled != NULL || port->poor;
 }
 
 void w_crossing_turn(struct w_core *core)

@@ -8,6 +8,9 @@
 /* One turn's part of it. */
 void w_crossing_turn(struct w_core *core);
 
+/* Does something that crosses wait for memory? Then it is to be looked at again soon. */
+bool w_crossing_is_short(struct w_core *core);
+
 /* Some of a shard's handlers have left something for others: publishes it, wakes them, and sends home what goes home. The end of a turn. */
 void w_crossing_publish(struct w_core *core);
 

@@ -35,7 +35,7 @@ static uint64_t deadline_next(const weir_conn *conn, weir_reason *reason)
         deadline_earlier(&due, reason, w_base_add_saturated(conn->partial_ns, w_limits_message_ns(protocol)), WEIR_REASON_MESSAGE_LATE);
     deadline_earlier(&due, reason, w_base_add_saturated(conn->activity_ns, w_limits_idle_ns(protocol)), WEIR_REASON_IDLE);
     uint64_t stalled_ns = w_deadline_slow_peer(conn)->stalled_ns_max;
-    if (stalled_ns != 0 && w_writer_queued_bytes(&conn->writer) > 0)
+    if (stalled_ns != 0 && (w_writer_queued_bytes(&conn->writer) > 0 || w_writer_sending(&conn->writer)))
         deadline_earlier(&due, reason, w_base_add_saturated(conn->shared.progress_ns, stalled_ns), WEIR_REASON_SLOW_TIME);
     return due;
 }

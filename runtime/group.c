@@ -147,25 +147,25 @@ void w_group_follow(struct w_core *core)
 
 /* --- joining and leaving --- */
 
-static void group_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
+static bool group_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
 {
     if (core == NULL || group_find(core->groups, name) == NULL || conn == NULL || conn->state != W_CONN_OPEN)
-        return;
-    if (group_add(core, (uint32_t)name - 1, conn) != 0)
-        w_port_tell_undelivered(core, link, id.value, -ENOMEM, 0);
+        return true;
+    return group_add(core, (uint32_t)name - 1, conn) == 0 || w_port_tell_undelivered(core, link, id.value, -ENOMEM, 0, 0);
 }
 
-static void group_leave_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
+static bool group_leave_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
 {
     (void)link;
     (void)id;
     if (core == NULL || conn == NULL || group_find(core->groups, name) == NULL)
-        return;
+        return true;
     struct w_group_member *member = group_member_of(conn, (uint32_t)name - 1);
     if (member == NULL)
-        return;
+        return true;
     group_remove(core, conn, member);
     w_conn_trim_extra(conn);
+    return true;
 }
 
 /* On the connection's own shard there is no need of a ring. */
@@ -280,7 +280,7 @@ void w_group_deliver(struct w_core *core, uint64_t name, uint64_t except, const 
 /* --- sending --- */
 
 /* Room for one record on each link that needs one, before any is committed: 0 or the error. */
-static int group_reserve(weir_port *port, struct w_group *group, uint64_t name, enum w_port_kind kind, uint32_t bytes,
+static int group_reserve(weir_port *port, struct w_group *group, uint64_t name, enum w_port_kind kind, uint32_t bytes, uint32_t blob_bytes,
                          struct w_port_record **records)
 {
     struct w_port_table *table = port->table;
@@ -292,7 +292,9 @@ static int group_reserve(weir_port *port, struct w_group *group, uint64_t name, 
         struct w_link *link = w_port_link(port, i, &error);
         if (link == NULL && error == -ESHUTDOWN)
             continue; /* its members are gone */
-        records[i] = link == NULL ? NULL : w_port_reserve(link, name, kind, bytes);
+        records[i] = link == NULL     ? NULL
+                     : blob_bytes > 0 ? w_port_reserve_blob(link, name, kind, bytes, blob_bytes)
+                                      : w_port_reserve(link, name, kind, bytes);
         if (records[i] == NULL)
             return link == NULL ? error : -EAGAIN;
     }
@@ -314,7 +316,7 @@ static int group_send(weir_port *port, weir_group name, const void *data, uint32
     if (big && (blob = w_port_blob(port, data, bytes)) == NULL)
         return w_port_no_memory(port, table->cores[0]->index);
     int result = group_reserve(port, group, name.value, big ? W_PORT_GROUP_BLOB : W_PORT_GROUP,
-                               (uint32_t)sizeof head + (big ? (uint32_t)sizeof(struct w_port_blob) : bytes), records);
+                               (uint32_t)sizeof head + (big ? (uint32_t)sizeof(struct w_port_blob) : bytes), big ? bytes : 0, records);
     for (uint32_t i = 0; i < table->config->shards && result == 0; i++) {
         if (records[i] == NULL)
             continue;
@@ -322,6 +324,7 @@ static int group_send(weir_port *port, weir_group name, const void *data, uint32
         if (big) {
             struct w_port_blob part = {.blob = weir_blob_hold(blob), .bytes = bytes};
             memcpy(records[i]->data + sizeof head, &part, sizeof part);
+            port->links[i]->blob_bytes_put += bytes;
         } else if (bytes > 0) {
             memcpy(records[i]->data + sizeof head, data, bytes);
         }

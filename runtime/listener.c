@@ -35,6 +35,13 @@ static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
         w_wheel_set(&core->wheel, &part->timer, W_CORE_TIMER_LISTENER, due_ns);
 }
 
+/* On any thread, so it may be behind by what happens just now. */
+static uint32_t listener_free_slots_of(struct w_core *core)
+{
+    uint32_t taken = w_stats_get_u32(&core->conns->count) + atomic_load_explicit(&core->arriving, memory_order_relaxed);
+    return taken < core->conns->capacity ? core->conns->capacity - taken : 0;
+}
+
 /* Slots that are free for what this part accepts: on its shard, or, round robin, on all. */
 static uint32_t listener_free_slots(const struct w_listener_part *part)
 {
@@ -45,7 +52,7 @@ static uint32_t listener_free_slots(const struct w_listener_part *part)
         last = ports->config->shards - 1;
     }
     for (uint32_t i = first; i <= last; i++)
-        slots += ports->cores[i]->conns->capacity - w_stats_get_u32(&ports->cores[i]->conns->count);
+        slots += listener_free_slots_of(ports->cores[i]);
     return slots;
 }
 
@@ -176,7 +183,7 @@ static void listener_place(struct w_core *core, uint32_t index, int handle)
 }
 
 /* Shard 0 has accepted it for this one. argument: the listener's index, the handle. */
-static void listener_place_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static bool listener_place_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     const struct w_io_engine *engine = link->port->table->engine;
     (void)conn;
@@ -185,6 +192,9 @@ static void listener_place_here(struct w_core *core, struct w_link *link, weir_c
         engine->discard(engine->world, (int)(uint32_t)argument);
     else
         listener_place(core, (uint32_t)(argument >> 32), (int)(uint32_t)argument);
+    if (core != NULL) /* behind the placing, so that no slot looks free twice */
+        atomic_fetch_sub_explicit(&core->arriving, 1, memory_order_relaxed);
+    return true;
 }
 
 /* Round robin: to the next shard that has a free slot, else to this one. */
@@ -195,16 +205,18 @@ static void listener_hand_on(struct w_listener_part *part, int handle)
     uint32_t shards = core->config->shards;
     for (uint32_t i = 0; i < shards; i++) {
         uint32_t shard = listener->next_shard;
-        const struct w_conn_table *table = core->ports->cores[shard]->conns;
+        struct w_core *other = core->ports->cores[shard];
         listener->next_shard = (shard + 1) % shards;
-        if (w_stats_get_u32(&table->count) >= table->capacity)
+        if (listener_free_slots_of(other) == 0)
             continue;
         const weir_id anybody = {(uint64_t)shard << (W_CONN_GENERATION_BITS + W_CONN_SLOT_BITS)};
         uint64_t argument = (uint64_t)part->index << 32 | (uint32_t)handle;
         if (shard == core->index)
             break;
+        atomic_fetch_add_explicit(&other->arriving, 1, memory_order_relaxed);
         if (w_port_call(core->port, anybody, listener_place_here, argument) == 0)
             return;
+        atomic_fetch_sub_explicit(&other->arriving, 1, memory_order_relaxed);
     }
     listener_place(core, part->index, handle);
 }
@@ -270,13 +282,14 @@ void w_listener_look(struct w_listener_part *part)
 }
 
 /* A slot is free on another shard. */
-static void listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static bool listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)conn;
     (void)id;
     if (core != NULL)
         core->listener_retry(core, (uint32_t)argument);
+    return true;
 }
 
 bool w_listener_retry(struct w_listener_part *part)

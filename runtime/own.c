@@ -30,11 +30,30 @@ static int own_claim_number(struct w_port_table *table, uint32_t *number)
     return -ENOSPC;
 }
 
-int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
+static uint32_t own_free_place(const weir_port *port)
 {
-    uint32_t place = 0, number;
+    uint32_t place = 0;
     while (place < port->channel_places && port->channels[place] != NULL)
         place++;
+    return place;
+}
+
+/* Those that are closed, and that their shards are done with: a port that never collects would keep them. */
+static void own_free_ended(weir_port *port)
+{
+    weir_port_event event;
+    for (uint32_t place = 0; place < port->channel_places; place++)
+        if (port->channels[place] != NULL && atomic_load_explicit(&port->channels[place]->closed, memory_order_relaxed))
+            w_own_event(port->channels[place], &event);
+}
+
+int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
+{
+    uint32_t place, number;
+    if ((place = own_free_place(port)) == port->channel_places) {
+        own_free_ended(port);
+        place = own_free_place(port);
+    }
     if (place == port->channel_places || own_claim_number(port->table, &number) != 0)
         return -ENOSPC;
     uint32_t ends_count = bytes / BYTES_PER_END;
@@ -147,6 +166,7 @@ void weir_channel_close(weir_channel **pointer)
         return;
     weir_port *port = channel->port;
     w_port_enter(port, __func__);
+    w_port_forget_channel(port, channel);
     w_own_close(channel);
     w_port_leave(port);
 }
@@ -182,7 +202,7 @@ static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channe
     atomic_thread_fence(memory_order_seq_cst);
     W_STEP();
     uint8_t *room = own_room(channel, bytes);
-    if (room != NULL)
+    if (room != NULL && !channel->told_full) /* else it waits to be told, all the same */
         atomic_store_explicit(&channel->waiting, false, memory_order_relaxed);
     return room;
 }

@@ -89,7 +89,7 @@ uint32_t w_own_begin(weir_channel *channel);
 uint32_t w_own_view(const weir_channel *channel, uint32_t bytes_max, struct iovec vectors[2], uint32_t *bytes);
 /* The run ends with the message it is in. */
 void w_own_cut(weir_channel *channel);
-/* So many bytes of it are gone: answers how many messages are gone whole by that. Its end gives the room back. */
+/* So many bytes of it are gone: answers how many messages are gone whole by that. Their room is given back. */
 uint32_t w_own_take(weir_channel *channel, uint32_t bytes);
 /* The last touch. */
 void w_own_end(weir_channel *channel, weir_reason reason);

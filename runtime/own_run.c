@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* own_run: the writer's side of an own channel: runs. On the connection's shard.
  *
- * Road:    look -> begin a run with all that is there -> view, send, take -> the run's end gives the room back -> look again.
+ * Road:    look -> begin a run with all that is there -> view, send, take -> what is gone whole gives its room back -> look again.
  * Ditches: nothing there -> idle, look once more; short send -> the run goes on; the connection ends in mid-run -> the ends of the
  *          messages tell how many are gone whole. */
 #include "runtime/own.h"
@@ -117,7 +117,7 @@ uint32_t w_own_take(weir_channel *channel, uint32_t bytes)
     }
     uint32_t messages = channel->whole_pieces - before;
     own_count(channel, messages, bytes);
-    if (channel->run_bytes == 0)
+    if (messages > 0)
         own_release(channel);
     return messages;
 }

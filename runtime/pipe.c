@@ -42,7 +42,7 @@ static int pipe_send_far(weir_conn *conn, const weir_message *message)
     weir_blob *blob = message->bytes < W_BLOB_WORTH_BYTES ? NULL : w_reader_hold(core, &conn->reader, message);
     if (blob == NULL)
         return w_port_put(core->port, other, message->data, message->bytes, &asker);
-    int result = w_port_put_blob(core->port, other, blob, (uint32_t)(message->data - blob->data), message->bytes, &asker);
+    int result = w_port_put_blob(core->port, other, blob, 0, message->bytes, &asker);
     w_blob_release(core, &blob);
     return result;
 }
@@ -98,16 +98,19 @@ static void pipe_finish(weir_conn *conn)
     if (extra == NULL || extra->pipe == 0)
         return;
     extra->pipe_finish = true;
+    conn->writer.side->reason = WEIR_REASON_LOCAL;
+    w_writer_refuse(&conn->writer); /* nothing more goes out behind what the pipe has brought */
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 
-static void pipe_finish_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static bool pipe_finish_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)id;
     (void)argument;
     if (core != NULL && conn != NULL)
         pipe_finish(conn);
+    return true;
 }
 
 void w_pipe_peer_ended(weir_conn *conn)
@@ -161,12 +164,13 @@ static void pipe_lost(weir_conn *conn, weir_reason reason)
         w_conn_drain(conn, conn->peer_ended ? WEIR_REASON_PEER : WEIR_REASON_LOCAL, 0);
 }
 
-static void pipe_lost_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t reason)
+static bool pipe_lost_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t reason)
 {
     (void)link;
     (void)id;
     if (core != NULL && conn != NULL)
         pipe_lost(conn, (weir_reason)reason);
+    return true;
 }
 
 void w_pipe_over(weir_conn *conn)
@@ -188,19 +192,20 @@ void w_pipe_over(weir_conn *conn)
 /* --- the beginning --- */
 
 /* On b's shard. If it cannot be, a is told that b is lost. */
-static void pipe_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t other)
+static bool pipe_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t other)
 {
     (void)link;
     (void)id;
     if (core == NULL)
-        return;
+        return true;
     struct w_conn_extra *extra = conn == NULL || conn->state != W_CONN_OPEN || w_pipe_is(conn) ? NULL : w_conn_need_extra(conn);
     if (extra == NULL) {
         w_port_call_later(core->port, (weir_id){other}, pipe_lost_here, WEIR_REASON_LOCAL);
-        return;
+        return true;
     }
     extra->pipe = other;
     pipe_resume(conn);
+    return true;
 }
 
 int weir_pipe(weir_conn *a, weir_id id)

@@ -169,9 +169,10 @@ void w_port_close(weir_port *port)
         atomic_store_explicit(&link->closing, true, memory_order_release); /* after it nothing more is published there */
         if (w_bell_ring(&core->bell, port->number))
             table->engine->wake(core->io);
-        /* Sequentially consistent, and behind the bell's fence: a shard that did not see `closing` as it went over is seen to be over here. */
-        if (atomic_load(&core->over))
-            w_port_let_go(link);
+        /* Behind the bell's fence: a shard that went over without finding the link is seen to be over here. */
+        if (atomic_load(&core->over) && atomic_exchange(&core->newcomers[port->number], NULL) == link)
+            w_port_part(link); /* for the shard, that never will */
+        w_port_part(link);
     }
     w_pool_trim(&port->own_pool);
     w_port_unreference(port);
@@ -184,15 +185,20 @@ void w_port_close_shard(weir_port *port)
         port->later_first = later->next;
         w_pool_give(port->pool, later, sizeof *later);
     }
+    /* What has come back since its shard was over, and what those that were over before have left: told like everything else. */
+    for (uint32_t shard = 0; shard < port->table->config->shards; shard++)
+        w_port_collect(port, port->answers_number + shard, w_port_tell_shard);
     w_port_close(port);
 }
 
-void w_port_let_go(struct w_link *link)
+void w_port_part(struct w_link *link)
 {
-    if (atomic_exchange_explicit(&link->claimed, true, memory_order_acq_rel))
+    weir_port *port = link->port;
+    /* Acquire and release: the second one sees all that the first has done. */
+    if (atomic_fetch_add_explicit(&link->parted, 1, memory_order_acq_rel) == 0)
         return;
     w_port_reclaim(link, NULL);
-    w_port_unreference(link->port);
+    w_port_unreference(port);
 }
 
 /* --- who is inside --- */
@@ -261,7 +267,8 @@ static bool port_wait_for_room(struct w_link *link, uint32_t bytes)
     W_STEP();
     if (w_spsc_reserve(&link->there, bytes) == NULL)
         return false;
-    atomic_store_explicit(&link->waiting, false, memory_order_relaxed);
+    if (!link->told_full) /* else somebody waits to be told, all the same */
+        atomic_store_explicit(&link->waiting, false, memory_order_relaxed);
     return true;
 }
 
@@ -283,6 +290,31 @@ struct w_port_record *w_port_reserve(struct w_link *link, uint64_t to, enum w_po
     record->bytes = bytes;
     record->kind = kind;
     return record;
+}
+
+static bool port_has_blob_room(const struct w_link *link, uint32_t blob_bytes)
+{
+    /* Relaxed: a bound, no data hangs on it. */
+    uint64_t under_way = link->blob_bytes_put - atomic_load_explicit(&link->blob_bytes_read, memory_order_relaxed);
+    return under_way == 0 || under_way + blob_bytes <= (uint64_t)link->there.bytes * W_PORT_BLOB_RINGS;
+}
+
+struct w_port_record *w_port_reserve_blob(struct w_link *link, uint64_t to, enum w_port_kind kind, uint32_t bytes, uint32_t blob_bytes)
+{
+    if (!port_has_blob_room(link, blob_bytes)) {
+        w_port_publish(link->port);
+        /* As in port_wait_for_room. */
+        atomic_store(&link->waiting, true);
+        atomic_thread_fence(memory_order_seq_cst);
+        if (!port_has_blob_room(link, blob_bytes)) {
+            link->told_full = true;
+            link->port->stats.refusals++;
+            return NULL;
+        }
+        if (!link->told_full)
+            atomic_store_explicit(&link->waiting, false, memory_order_relaxed);
+    }
+    return w_port_reserve(link, to, kind, bytes);
 }
 
 /* Publishes what a link has, and rings for it. */
@@ -387,9 +419,10 @@ int w_port_put_blob(weir_port *port, weir_id id, weir_blob *blob, uint32_t offse
     struct w_link *link = port_road(port, id, asker, &error);
     if (link == NULL)
         return error;
-    struct w_port_record *record = w_port_reserve(link, id.value, W_PORT_BLOB, sizeof(struct w_port_blob));
+    struct w_port_record *record = w_port_reserve_blob(link, id.value, W_PORT_BLOB, sizeof(struct w_port_blob), bytes);
     if (record == NULL)
         return -EAGAIN;
+    link->blob_bytes_put += bytes;
     struct w_port_blob part = {.blob = weir_blob_hold(blob), .offset = offset, .bytes = bytes};
     memcpy(record->data, &part, sizeof part);
     port->stats.messages_sent++;

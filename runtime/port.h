@@ -23,6 +23,7 @@
 #include "runtime/spsc.h"
 
 #define W_PORT_BACK_BYTES     8192u
+#define W_PORT_BLOB_RINGS     4u   /* big messages under way in a link: so many times the ring's bytes, and at least one message */
 #define W_PORT_KEPT_MAX       256u /* events kept for weir_port_next */
 #define W_PORT_SHARD_CHANNELS 64u  /* own channels that a shard's own port may have open */
 #define W_PORT_WANTED         16u  /* wants that it remembers having asked for */
@@ -53,9 +54,9 @@ struct w_port_blob {
 };
 
 /* Something to do with a connection, on its shard. conn is NULL when it has ended; core is NULL when the shard is over too, and then this runs on
- * the port's thread. */
+ * the port's thread, or whoever's is the last. True: done; false: no room for an answer, once more when there is. */
 struct w_link;
-typedef void (*w_port_function)(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument);
+typedef bool (*w_port_function)(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument);
 struct w_port_call {
     w_port_function function;
     uint64_t argument;
@@ -116,17 +117,20 @@ struct w_link {
     _Atomic bool waiting;                         /* the port waits for room there: the shard clears it and rings */
     _Atomic bool back_waiting;                    /* the shard waits for room back: the port clears it and rings */
     _Atomic bool closing;                         /* the port will put nothing more there */
-    _Atomic bool claimed;                         /* whoever sets it first lets go of the link for the shard */
+    _Atomic uint32_t parted;                      /* sides that are done with the link: the second one lets go of it */
     _Atomic uint64_t messages_taken, bytes_taken; /* put into connections' channels; the shard counts */
+
+    _Atomic uint64_t blob_bytes_read; /* of big messages whose records have been read; the shard counts */
 
     /* The port's. */
     alignas(64) struct w_link *next_dirty;
+    uint64_t blob_bytes_put;
     bool dirty;     /* committed and not published: it is in the port's list */
     bool told_full; /* an -EAGAIN was answered: ROOM is owed */
-    bool reclaimed; /* the shard is over, and what it left behind has been looked at */
+    bool told_over; /* the shard is over, and that has been told */
 
     /* The shard's. */
-    alignas(64) struct w_port_answer undelivered; /* being gathered; messages 0: none */
+    alignas(64) struct w_port_answer undelivered; /* being gathered; kind 0: none */
     struct w_port_note *notes_first, *notes_last; /* answers that wait for room back */
     weir_blob *homeward_first, *homeward_last;    /* blobs that go home at the end of the turn */
     struct w_link *next_stirred, *next_stalled;
@@ -193,7 +197,7 @@ struct weir_port {
     uint32_t blobs_away;            /* a thread's: made and not freed */
     uint32_t poor_shard;            /* poor: towards which shard */
     bool heard;                     /* the last collecting has heard something */
-    bool poor;                      /* there was no memory for a blob: ROOM is owed */
+    bool poor, poor_tell;           /* there was no memory for a blob: ROOM is owed; there is some again */
     uint64_t wanted[W_PORT_WANTED]; /* ids that READY has been asked for, by their hash */
     weir_port_stats stats;          /* messages_taken and bytes_taken apart */
 };
@@ -225,6 +229,8 @@ static inline uint32_t w_port_shard_of(weir_id id)
 struct w_link *w_port_link(weir_port *port, uint32_t shard, int *error);
 /* Room for a record with `bytes` behind its head, filled in but for those; or NULL: full (counted; ROOM will be told). */
 struct w_port_record *w_port_reserve(struct w_link *link, uint64_t to, enum w_port_kind kind, uint32_t bytes);
+/* The same for one that carries a part of a blob of so many bytes: those under way are bounded as well. */
+struct w_port_record *w_port_reserve_blob(struct w_link *link, uint64_t to, enum w_port_kind kind, uint32_t bytes, uint32_t blob_bytes);
 /* The record is complete. Published at once by a thread's port that is not corked, else by w_port_publish. */
 void w_port_commit(struct w_link *link, struct w_port_record *record);
 /* Publishes everything that is committed, and wakes who has to be woken. */
@@ -258,12 +264,19 @@ void w_port_forget_want(weir_port *port, uint64_t id);
 /* What comes back under a number of the port's bell: hands each event on until `deliver` answers false (it has no room). True: all done. */
 typedef bool (*w_port_deliver)(weir_port *port, const weir_port_event *event);
 bool w_port_collect(weir_port *port, uint32_t number, w_port_deliver deliver);
+/* A `deliver` for a shard's port: the embedder's callback. */
+bool w_port_tell_shard(weir_port *port, const weir_port_event *event);
 
+/* A channel is closed: events that are kept for it are not told any more. */
+void w_port_forget_channel(weir_port *port, const weir_channel *channel);
 /* Keeps what has come back, and sleeps until something does, at most until deadline_ns (WEIR_FOREVER: none): 0: look again; -ETIMEDOUT, -ENOBUFS (no more can
  * be kept), or what stopped it from sleeping. A thread's port. */
 int w_port_sleep(weir_port *port, uint64_t deadline_ns);
 /* When timeout_ns from now are over. */
 uint64_t w_port_deadline_ns(const weir_port *port, uint64_t timeout_ns);
+
+/* ROOM, when there was no memory for a blob and now there is some. */
+bool w_port_collect_poor(weir_port *port, w_port_deliver deliver);
 
 /* Tells a thread or a shard that something came back under this number of its port's bell. */
 void w_port_ring_back(weir_port *port, uint32_t number);
@@ -281,7 +294,7 @@ void w_port_tell_ready(struct w_core *here, struct w_port_note *note);
 /* The same for one that has no note yet: false: no memory for it. */
 bool w_port_answer_ready(struct w_core *here, struct w_link *link, uint64_t id, const struct w_port_want *want);
 /* A message cannot be delivered: false: no room for the answer now (the link will ring when there is). */
-bool w_port_tell_undelivered(struct w_core *here, struct w_link *link, uint64_t id, int error, uint64_t bytes);
+bool w_port_tell_undelivered(struct w_core *here, struct w_link *link, uint64_t id, int error, uint32_t messages, uint64_t bytes);
 /* Records have been read: gives their room back, and tells a port that waits for it. */
 void w_port_release_there(struct w_link *link);
 /* The end of the turn: everything that goes back goes. */
@@ -296,7 +309,7 @@ void w_port_orphan_blobs(weir_port *port);
 
 /* The shard at the other end is over: what lies in the link is told (or, with deliver NULL, counted as orphaned). True: all done. */
 bool w_port_reclaim(struct w_link *link, w_port_deliver deliver);
-/* The shard lets go of a link, once. */
-void w_port_let_go(struct w_link *link);
+/* One side, the shard or the port, is done with a link: its last touch. The second one has what is left in it. */
+void w_port_part(struct w_link *link);
 
 #endif

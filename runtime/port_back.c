@@ -32,15 +32,18 @@ void w_port_take_home(weir_port *port, weir_blob *blob)
     w_port_unreference(port);
 }
 
-static void port_take_returned(struct w_link *link)
+/* True when some had come. */
+static bool port_take_returned(struct w_link *link)
 {
-    /* Acquire: pairs with port_return. */
+    /* Acquire: pairs with link_return. */
     weir_blob *blob = atomic_exchange_explicit(&link->returned, NULL, memory_order_acquire);
+    bool some = blob != NULL;
     while (blob != NULL) {
         weir_blob *next = blob->next;
         w_port_take_home(link->port, blob);
         blob = next;
     }
+    return some;
 }
 
 void w_port_take_returned(weir_port *port)
@@ -64,7 +67,7 @@ void w_port_free_orphans(weir_port *port, weir_blob *blob)
 
 void w_port_orphan_blobs(weir_port *port)
 {
-    /* Sequentially consistent, with the fence in port_return: it sees closed, or we see what it has returned. */
+    /* Sequentially consistent, with the fence in link_return: it sees closed, or we see what it has returned. */
     atomic_store(&port->closed, true);
     atomic_thread_fence(memory_order_seq_cst);
     w_port_take_returned(port);
@@ -72,7 +75,15 @@ void w_port_orphan_blobs(weir_port *port)
 
 /* --- answers --- */
 
-/* One answer as an event; true: it is done with. */
+bool w_port_tell_shard(weir_port *port, const weir_port_event *event)
+{
+    struct w_core *core = port->core;
+    if (core->config->on_port_event != NULL)
+        core->config->on_port_event(w_core_shard(core), event);
+    return true;
+}
+
+/* One answer as an event; true: it is done with. What is owed is struck out before anybody is told: he may ask for it again. */
 static bool port_deliver_answer(struct w_link *link, const struct w_port_answer *answer, w_port_deliver deliver)
 {
     weir_port *port = link->port;
@@ -89,10 +100,8 @@ static bool port_deliver_answer(struct w_link *link, const struct w_port_answer 
     }
     switch ((enum w_port_asker)answer->want.asker) {
     case W_PORT_ASKER_USER:
-        if (!deliver(port, &event))
-            return false;
-        w_port_forget_want(port, answer->id);
-        break;
+        w_port_forget_want(port, answer->id); /* before: who is told tries again, and may be refused again */
+        return deliver(port, &event);
     case W_PORT_ASKER_CALL:
         break;
     case W_PORT_ASKER_CONN:
@@ -126,44 +135,71 @@ static bool port_collect_answers(struct w_link *link, w_port_deliver deliver)
     return done;
 }
 
+bool w_port_collect_poor(weir_port *port, w_port_deliver deliver)
+{
+    weir_port_event event = {.kind = WEIR_PORT_ROOM, .shard = port->poor_shard};
+    if (!port->poor || !port->poor_tell)
+        return true;
+    port->poor = port->poor_tell = false; /* before: who is told tries again */
+    if (deliver(port, &event))
+        return true;
+    port->poor = port->poor_tell = true;
+    return false;
+}
+
 static bool port_collect_room(struct w_link *link, w_port_deliver deliver)
 {
     weir_port *port = link->port;
     weir_port_event event = {.kind = WEIR_PORT_ROOM, .shard = link->shard};
     if (link->told_full && !atomic_load_explicit(&link->waiting, memory_order_relaxed)) {
-        if (!deliver(port, &event))
+        link->told_full = false; /* before: who is told tries again, and may find it full again */
+        if (!deliver(port, &event)) {
+            link->told_full = true;
             return false;
-        link->told_full = false;
+        }
     }
-    if (port->poor &&
-        (port->core != NULL || atomic_load_explicit(&port->pool->taken_bytes, memory_order_relaxed) * 2 < port->pool->budget_bytes)) {
-        event.shard = port->poor_shard;
-        if (!deliver(port, &event))
-            return false;
-        port->poor = false;
-    }
-    return true;
+    return w_port_collect_poor(port, deliver);
 }
 
-static bool port_collect_channel(weir_channel *channel, w_port_deliver deliver)
+static bool port_collect_channel(weir_port *port, weir_channel *channel, w_port_deliver deliver)
 {
     weir_port_event event;
-    return channel == NULL || !w_own_event(channel, &event) || (deliver(channel->port, &event) && (w_own_told(channel, event.kind), true));
+    if (channel == NULL || !w_own_event(channel, &event))
+        return true;
+    bool told_full = channel->told_full, told_ended = channel->told_ended;
+    w_own_told(channel, event.kind); /* before: who is told may close it */
+    if (deliver(port, &event))
+        return true;
+    channel->told_full = told_full; /* (only a thread's port has no room, and does not call anybody) */
+    channel->told_ended = told_ended;
+    return false;
+}
+
+/* Whoever waits for something on a shard that is over tries again, and is told that it is: ROOM, once. */
+static bool port_tell_over(struct w_link *link, w_port_deliver deliver)
+{
+    weir_port_event event = {.kind = WEIR_PORT_ROOM, .shard = link->shard};
+    if (!link->told_over && !deliver(link->port, &event))
+        return false;
+    link->told_over = true;
+    link->told_full = false;
+    return true;
 }
 
 bool w_port_collect(weir_port *port, uint32_t number, w_port_deliver deliver)
 {
     if (number >= port->channels_number)
-        return port_collect_channel(port->channels[number - port->channels_number], deliver);
+        return port_collect_channel(port, port->channels[number - port->channels_number], deliver);
     uint32_t shard = number - port->answers_number;
     struct w_link *link = port->links[shard];
     if (link == NULL)
         return true;
-    port_take_returned(link);
+    if (port_take_returned(link) && port->poor)
+        port->poor_tell = true;
     bool done = port_collect_answers(link, deliver);
     /* Acquire: what the shard has left behind is as it left it. */
     if (done && W_UNLIKELY(atomic_load_explicit(&port->table->cores[shard]->over, memory_order_acquire)))
-        done = w_port_reclaim(link, deliver);
+        done = w_port_reclaim(link, deliver) && port_tell_over(link, deliver);
     return done && port_collect_room(link, deliver);
 }
 
@@ -223,7 +259,7 @@ static bool port_reclaim_record(struct w_link *link, const struct w_port_record 
                                                                          .shard = link->shard,
                                                                          .function = post.function,
                                                                          .user = post.user});
-    case W_PORT_WANT:
+    case W_PORT_WANT: /* ROOM tells it, see w_port_collect */
     case W_PORT_GROUP:
         return true;
     }
@@ -234,12 +270,12 @@ bool w_port_reclaim(struct w_link *link, w_port_deliver deliver)
 {
     struct w_spsc *there = &link->there;
     const uint8_t *piece;
-    if (link->undelivered.messages > 0) {
+    if (link->undelivered.kind != 0) {
         if (deliver != NULL && !port_deliver_answer(link, &link->undelivered, deliver))
             return false;
         if (deliver == NULL)
             atomic_fetch_add_explicit(&link->port->table->orphaned, link->undelivered.messages, memory_order_relaxed);
-        link->undelivered.messages = 0;
+        link->undelivered.kind = 0;
     }
     if (!w_spsc_look(there))
         return true;

@@ -37,13 +37,14 @@ int weir_port_send(weir_port *port, weir_id id, const void *data, uint32_t bytes
     return result;
 }
 
-static void port_calls_end(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static bool port_calls_end(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)id;
     (void)argument;
     if (core != NULL && conn != NULL)
         weir_end(conn);
+    return true;
 }
 
 int weir_port_end(weir_port *port, weir_id id)
@@ -151,6 +152,17 @@ bool weir_port_next(weir_port *port, weir_port_event *event)
     }
     w_port_leave(port);
     return some;
+}
+
+void w_port_forget_channel(weir_port *port, const weir_channel *channel)
+{
+    uint32_t count = port->kept_count, first = port->kept_first;
+    port->kept_count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        weir_port_event event = port->kept[(first + i) % W_PORT_KEPT_MAX];
+        if (event.channel != channel)
+            port->kept[(first + port->kept_count++) % W_PORT_KEPT_MAX] = event;
+    }
 }
 
 static int port_calls_need_event(weir_port *port)

@@ -83,26 +83,26 @@ static bool link_put_answer(struct w_link *link, const struct w_port_answer *ans
 
 static bool link_put_undelivered(struct w_core *here, struct w_link *link)
 {
-    if (link->undelivered.messages == 0)
+    if (link->undelivered.kind == 0)
         return true;
     /* Relaxed: it is only not to fill a ring that nobody reads. */
     if (atomic_load_explicit(&link->port->closed, memory_order_relaxed))
         w_stats_add(&here->stats.messages_orphaned, link->undelivered.messages);
     else if (!link_put_answer(link, &link->undelivered))
         return false;
-    link->undelivered.messages = 0;
+    link->undelivered.kind = 0;
     return true;
 }
 
-bool w_port_tell_undelivered(struct w_core *here, struct w_link *link, uint64_t id, int error, uint64_t bytes)
+bool w_port_tell_undelivered(struct w_core *here, struct w_link *link, uint64_t id, int error, uint32_t messages, uint64_t bytes)
 {
     struct w_port_answer *answer = &link->undelivered;
     w_port_stir(here, link);
-    if (answer->messages > 0 && (answer->id != id || answer->error != error) && !link_put_undelivered(here, link))
+    if (answer->kind != 0 && (answer->id != id || answer->error != error) && !link_put_undelivered(here, link))
         return false;
-    if (answer->messages == 0)
+    if (answer->kind == 0)
         *answer = (struct w_port_answer){.kind = WEIR_PORT_UNDELIVERED, .id = id, .error = error};
-    answer->messages++;
+    answer->messages += messages;
     answer->bytes += bytes;
     return true;
 }
@@ -205,10 +205,8 @@ void w_port_over(struct w_core *here)
             w_pool_give(&here->pool, note, sizeof *note);
         }
         here->links[number] = NULL;
-        bool closing = atomic_load_explicit(&link->closing, memory_order_acquire);
         atomic_store_explicit(&link->waiting, false, memory_order_relaxed);
         w_port_ring_back(link->port, link->port->answers_number + link->shard);
-        if (closing)
-            w_port_let_go(link);
+        w_port_part(link);
     }
 }

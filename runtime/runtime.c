@@ -432,6 +432,7 @@ void weir_runtime_stats(const weir_runtime *runtime, weir_stats *stats)
         weir_shard_stats(runtime->shards[i], &part);
         w_stats_sum(stats, &part);
     }
+    stats->messages_orphaned += atomic_load_explicit(&runtime->ports.orphaned, memory_order_relaxed);
 }
 
 int weir_conn_stats_get(weir_runtime *runtime, weir_id id, weir_conn_stats *stats)

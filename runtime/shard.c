@@ -431,6 +431,7 @@ int w_shard_turn(weir_shard *shard, uint64_t *rest_ns)
     w_waitlist_feed(core);
     bool short_of_memory = shard_relieve(shard);
     short_of_memory |= w_waitlist_thirst(core);
+    short_of_memory |= w_crossing_is_short(core);
     w_crossing_publish(core);
     w_stats_add(&core->stats.turns, 1);
     if (W_UNLIKELY(shard_is_done(shard))) {

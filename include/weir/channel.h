@@ -26,8 +26,9 @@ extern "C" {
 #endif
 
 typedef struct weir_channel_options {
-    uint32_t bytes; /* of the ring: a power of two, 4 KiB to 16 MiB; 0: 64 KiB. A message takes at most half of it, sealed */
-    void *user;     /* handed on in events */
+    uint32_t
+        bytes; /* of the ring: a power of two, 4 KiB to 16 MiB; 0: 64 KiB (a quarter more in memory). A message takes at most half of it, sealed */
+    void *user; /* handed on in events */
 } weir_channel_options;
 
 /* Opens a channel to a connection on any shard. What is sent goes out once the shard has heard of it. options may be NULL.

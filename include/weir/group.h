@@ -23,13 +23,13 @@ typedef struct weir_group {
     uint64_t value;
 } weir_group;
 
-/* Any thread. 0, -ENOSPC more than config.groups. */
+/* Any thread. 0, -ENOSPC more than config.groups: those closed count until every shard has heard of it. */
 int weir_group_open(weir_runtime *runtime, weir_group *group);
 /* All members leave; the connections go on. What other ports have under way may be lost for it. Any thread. 0, -ESTALE. */
 int weir_group_close(weir_runtime *runtime, weir_group group);
 
 /* A connection, on any shard, joins or leaves. Joining twice is joining once. 0, -EAGAIN (WEIR_PORT_ROOM follows), -ESTALE the group is closed or the connection
- * has ended, -ESHUTDOWN. A join that finds no memory on the shard ends as WEIR_PORT_UNDELIVERED with -ENOMEM and no messages. */
+ * has ended, -ESHUTDOWN, -ENOMEM. A join that finds no memory on the shard ends as WEIR_PORT_UNDELIVERED with -ENOMEM and no messages. */
 int weir_group_join(weir_port *port, weir_group group, weir_id id);
 int weir_group_leave(weir_port *port, weir_group group, weir_id id);
 

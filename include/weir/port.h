@@ -85,7 +85,7 @@ int weir_post(weir_port *port, weir_shard *shard, weir_post_function function, v
 
 typedef enum weir_port_event_kind {
     WEIR_PORT_READY = 1, /* id: a connection that had answered -EAGAIN has room again, or has ended */
-    WEIR_PORT_ROOM,      /* shard: the ring to it has room again after an -EAGAIN */
+    WEIR_PORT_ROOM, /* shard: the ring to it has room again after an -EAGAIN; or it has stopped: whoever waits for something there tries again, and hears so */
     WEIR_PORT_UNDELIVERED, /* id, error, messages, bytes: were accepted and not put into the channel. Neighbours with one cause are gathered into one event */
     WEIR_PORT_NOT_RUN,      /* function, user: of a weir_post that was not run */
     WEIR_PORT_CHANNEL_ROOM, /* channel: half of it or more is free again after an -EAGAIN */
@@ -97,7 +97,7 @@ typedef struct weir_port_event {
     int error; /* UNDELIVERED: -ESTALE the connection had ended, -EMSGSIZE, -EBADMSG its codec's, -EPIPE it is ending */
     weir_id id;
     uint32_t shard;           /* its index */
-    weir_reason reason;       /* CHANNEL_ENDED: why the connection ended */
+    weir_reason reason;       /* CHANNEL_ENDED: why the connection ended; NONE: before its shard had heard of the channel */
     uint64_t messages, bytes; /* UNDELIVERED: payload bytes; CHANNEL_ENDED: as on the wire */
     weir_channel *channel;
     weir_post_function function;
@@ -114,7 +114,8 @@ int weir_port_wait(weir_port *port, uint64_t timeout_ns);
  * it again. Weir's to close; a negative errno when there are no descriptors. Not for a shard's port (-EDEADLK). */
 int weir_port_descriptor(weir_port *port);
 
-/* Publishes, and waits until the shards have taken everything this port has sent: 0, -ETIMEDOUT, -EDEADLK on a shard's port. What comes back is there for weir_port_next() then. */
+/* Publishes, and waits until the shards have taken everything this port has sent: 0, -ETIMEDOUT, -ENOBUFS more has come back than is kept (256 events):
+ * collect first; -EDEADLK on a shard's port. What comes back is there for weir_port_next() then. */
 int weir_port_flush(weir_port *port, uint64_t timeout_ns);
 
 typedef struct weir_port_stats {

@@ -28,7 +28,7 @@ typedef struct weir_config {
     uint32_t connections; /* for each shard, 1 to 2^20; 0: 16384. More than that are left in the backlog */
     uint32_t listeners;   /* of the runtime, 1 to 1024; 0: 64 */
     uint32_t dials;       /* for each shard, 1 to 65536; 0: 1024 */
-    uint32_t ports;       /* that threads may have open at once, 1 to 4096; 0: 64. (Each shard has one beside these) */
+    uint32_t ports;       /* that threads may have open at once, 1 to 4096; 0: 32. (Each shard has one beside these) */
     uint32_t channels;    /* own channels open at once, of all ports, 1 to 65536; 0: 1024 */
     uint32_t groups;      /* 1 to 65536; 0: 256 */
     /* Memory, for each shard. A budget for all that is queued to go out, held, or being put together; when it is spent the connection with
@@ -36,7 +36,8 @@ typedef struct weir_config {
     uint64_t memory_bytes; /* 0: 64 MiB; at least 1 MiB */
     uint64_t
         assembly_bytes; /* of it, for messages being put together, each a power of two; more, and the one with the most of it ends; 0: a quarter */
-    uint64_t port_bytes; /* for each port: its own channels' rings and its big messages under way; 0: 8 MiB; at least 64 KiB */
+    uint64_t
+        port_bytes; /* for each port: its own channels' rings (and a quarter more) and its big messages under way; 0: 4 MiB; at least 64 KiB */
     uint32_t ring_bytes; /* of each message ring, made at first use: a power of two, 16 KiB to 16 MiB; 0: 64 KiB */
     uint32_t
         send_bytes; /* the most that one send carries, 4 KiB to 1 GiB; 0: 256 KiB. More: larger batches, and longer waits behind them */
@@ -55,7 +56,8 @@ typedef struct weir_config {
     /* On each shard's thread, inside its first turn and inside its last. The place to dial, set timers, make per-shard data. May be NULL. */
     void (*on_start)(weir_shard *shard);
     void (*on_stop)(weir_shard *shard);
-    /* What came back to the shard's own port (weir/port.h), on its thread, inside a turn. May be NULL. The event lives until it returns. */
+    /* What came back to the shard's own port (weir/port.h), on its thread, inside a turn (what comes back after its last turn:
+     * in weir_close). May be NULL. The event lives until it returns. */
     void (*on_port_event)(weir_shard *shard, const struct weir_port_event *event);
     void *user; /* yours; weir_runtime_user() */
 } weir_config;

@@ -24,7 +24,7 @@ typedef struct weir_stats {
     uint64_t messages_in, bytes_in;                   /* messages delivered to handlers; bytes received */
     uint64_t messages_sent, bytes_sent;               /* messages accepted by sends; bytes they came to on the wire */
     uint64_t messages_out, bytes_out;                 /* messages and bytes taken whole by the kernel */
-    uint64_t messages_undelivered, bytes_undelivered; /* told in close events: sent = out + undelivered + queued */
+    uint64_t messages_undelivered, bytes_undelivered; /* told in close events and to own channels: sent = out + undelivered + queued */
     uint64_t sends;                                   /* send operations: messages_out / sends is the mean batch */
     uint64_t short_sends;                             /* of them, those that took only a part */
     uint64_t messages_crossed, bytes_crossed;         /* of messages_sent, those that came through message rings, payload bytes */
