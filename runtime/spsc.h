@@ -32,8 +32,6 @@ struct w_spsc {
     alignas(64) uint32_t tail; /* committed up to here */
     uint32_t tail_pieces;      /* committed */
     uint32_t head_seen, head_pieces_seen;
-    uint32_t bytes; /* the ring's size; constant, as are these two */
-    uint8_t *data;
     /* What the writer tells. In a line of its own: the reader's looks do not disturb the writer before it publishes. */
     alignas(64) _Atomic uint64_t published; /* pieces << 32 | position */
     _Atomic uint32_t
@@ -43,6 +41,9 @@ struct w_spsc {
     uint32_t read, read_pieces;            /* read up to here: for readers of records, that release once a batch */
     uint32_t tail_seen;
     uint32_t pieces_seen;
+    /* Constant, so both keep a copy of this line for good. In the writer's line the reader would miss it for each piece. */
+    alignas(64) uint32_t bytes; /* the ring's size */
+    uint8_t *data;
 };
 
 /* `data`: `bytes` of them, a power of two from W_SPSC_MIN_BYTES to W_SPSC_MAX_BYTES. */
@@ -133,7 +134,9 @@ static inline const uint8_t *w_spsc_piece(struct w_spsc *ring)
 {
     if (ring->read == ring->tail_seen)
         return NULL;
-    ring->read = w_spsc_passed(ring, ring->read);
+    uint32_t read = w_spsc_passed(ring, ring->read);
+    if (W_UNLIKELY(read != ring->read)) /* not stored each time: w_spsc_next would wait for the store */
+        ring->read = read;
     return ring->data + (ring->read & (ring->bytes - 1));
 }
 
