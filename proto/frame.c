@@ -57,25 +57,31 @@ static inline uint64_t frame_load(const uint8_t *data, uint32_t head_bytes, bool
     }
 }
 
-static inline void frame_store(uint8_t *data, uint64_t length, uint32_t head_bytes, bool big)
+/* All of a head in one store: whoever copies it loads all of it at once, and would have to wait for a shorter store to reach the cache. */
+typedef uint64_t frame_head __attribute__((vector_size(WEIR_HEAD_MAX_BYTES)));
+
+static inline void frame_store(uint8_t data[WEIR_HEAD_MAX_BYTES], uint64_t length, uint32_t head_bytes, bool big)
 {
+    uint8_t u8 = (uint8_t)length;
     uint16_t u16 = frame_order_u16((uint16_t)length, big);
     uint32_t u32 = frame_order_u32((uint32_t)length, big);
-    uint64_t u64 = frame_order_u64(length, big);
+    uint64_t word = 0;
     switch (head_bytes) {
     case 1:
-        data[0] = (uint8_t)length;
-        return;
+        memcpy(&word, &u8, sizeof u8);
+        break;
     case 2:
-        memcpy(data, &u16, sizeof u16);
-        return;
+        memcpy(&word, &u16, sizeof u16);
+        break;
     case 4:
-        memcpy(data, &u32, sizeof u32);
-        return;
+        memcpy(&word, &u32, sizeof u32);
+        break;
     default:
-        memcpy(data, &u64, sizeof u64);
-        return;
+        word = frame_order_u64(length, big);
+        break;
     }
+    frame_head head = {word, 0};
+    memcpy(data, &head, sizeof head);
 }
 
 /* What comes after the length is known. */

@@ -15,6 +15,7 @@
 
 #define RECORDS_MAX      4096u /* in a turn */
 #define LINK_RECORDS_MAX 512u  /* of them, of one link before the others have had their turn */
+#define MEMBERS_A_RECORD 8u    /* a message to so many members of a group counts like one record more */
 
 enum verdict { DONE, NO_MEMORY, NO_ROOM_BACK };
 
@@ -69,13 +70,13 @@ static enum verdict crossing_blob(struct w_core *core, struct w_link *link, cons
     return verdict;
 }
 
-static enum verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+static enum verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
 {
     struct w_port_group head;
     struct w_port_blob part;
     memcpy(&head, record->data, sizeof head);
     memcpy(&part, record->data + sizeof head, sizeof part);
-    w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob);
+    *cost += w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob) / MEMBERS_A_RECORD;
     crossing_count_blob(link, part.bytes);
     w_blob_release(core, &part.blob);
     return DONE;
@@ -87,12 +88,13 @@ static enum verdict crossing_want(struct w_core *core, struct w_link *link, cons
     memcpy(&want, record->data, sizeof want);
     weir_conn *conn = crossing_conn(core, record->to);
     int result = conn == NULL ? -EALREADY : w_conn_want(conn, link, &want);
-    if (result != 0 && !w_port_answer_ready(core, link, record->to, &want))
+    if (result == -ENOMEM || (result != 0 && !w_port_answer_ready(core, link, record->to, &want)))
         return NO_MEMORY;
     return DONE;
 }
 
-static enum verdict crossing_record(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+/* *cost: what it took more than others, in records. */
+static enum verdict crossing_record(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
 {
     struct w_port_call call;
     struct w_port_post post;
@@ -114,10 +116,11 @@ static enum verdict crossing_record(struct w_core *core, struct w_link *link, co
         return crossing_want(core, link, record);
     case W_PORT_GROUP:
         memcpy(&head, record->data, sizeof head);
-        w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL);
+        *cost += w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL) /
+                 MEMBERS_A_RECORD;
         return DONE;
     case W_PORT_GROUP_BLOB:
-        return crossing_group_blob(core, link, record);
+        return crossing_group_blob(core, link, record, cost);
     }
     return DONE;
 }
@@ -138,18 +141,19 @@ static bool crossing_read(struct w_core *core, struct w_link *link, uint32_t *bu
 {
     struct w_spsc *there = &link->there;
     const uint8_t *piece;
-    uint32_t most = w_base_min_u32(*budget, LINK_RECORDS_MAX), count = 0;
+    uint32_t most = w_base_min_u32(*budget, LINK_RECORDS_MAX), count = 0, before = there->read_pieces;
     enum verdict verdict = DONE;
     while (count < most && (piece = w_spsc_piece(there)) != NULL) {
         const struct w_port_record *record = (const struct w_port_record *)(const void *)piece;
         uint32_t record_bytes = (uint32_t)sizeof *record + ((record->bytes + 7) & ~7U);
-        if (W_UNLIKELY((verdict = crossing_record(core, link, record)) != DONE))
+        if (W_UNLIKELY((verdict = crossing_record(core, link, record, &count)) != DONE))
             break;
         w_spsc_next(there, record_bytes);
         count++;
     }
-    *budget -= count;
-    if (count > 0 && !link->stirred) /* else behind the answers, so that a port that finds the ring empty finds them too */
+    *budget -= w_base_min_u32(count, *budget);
+    if (there->read_pieces != before &&
+        !link->stirred) /* else behind the answers, so that a port that finds the ring empty finds them too */
         w_port_release_there(link);
     if (verdict == NO_MEMORY)
         crossing_stall(core, link);

@@ -249,12 +249,12 @@ static int group_put(weir_conn *conn, const struct sealed *sealed, const uint8_t
     return 0;
 }
 
-void w_group_deliver(struct w_core *core, uint64_t name, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob)
+uint32_t w_group_deliver(struct w_core *core, uint64_t name, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob)
 {
     struct w_group *group = group_find(core->groups, name);
     struct sealed sealed = {.codec = NULL};
     if (group == NULL)
-        return;
+        return 0;
     struct w_group_part *part = &group->parts[core->index];
     uint32_t count = atomic_load_explicit(&part->count, memory_order_relaxed), delivered = 0, refused = 0;
     core->crowd = count > 1;
@@ -275,6 +275,7 @@ void w_group_deliver(struct w_core *core, uint64_t name, uint64_t except, const 
     atomic_store_explicit(&part->refused, atomic_load_explicit(&part->refused, memory_order_relaxed) + refused, memory_order_relaxed);
     w_stats_add(&core->stats.group_messages, 1);
     w_stats_add(&core->stats.group_refusals, refused);
+    return count;
 }
 
 /* --- sending --- */

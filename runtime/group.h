@@ -51,8 +51,8 @@ int w_group_open(struct w_group_table *table, uint64_t *name);
 int w_group_close(struct w_group_table *table, uint64_t name);
 int w_group_stats(const struct w_group_table *table, uint64_t name, weir_group_stats *stats);
 
-/* Puts a message into the channels of all members on this shard but one. blob NULL: copied. */
-void w_group_deliver(struct w_core *core, uint64_t group, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob);
+/* Puts a message into the channels of all members on this shard but one. blob NULL: copied. Answers how many members there are. */
+uint32_t w_group_deliver(struct w_core *core, uint64_t group, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob);
 /* A connection is over. */
 void w_group_leave_all(weir_conn *conn);
 /* Looks which groups are being closed, and empties this shard's parts in them. */

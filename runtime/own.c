@@ -22,20 +22,25 @@ static size_t own_ends_bytes(const weir_channel *channel)
 
 static int own_claim_number(struct w_port_table *table, uint32_t *number)
 {
-    for (*number = 0; *number < table->config->channels; (*number)++)
+    uint32_t count = table->config->channels, first = atomic_fetch_add_explicit(&table->channel_next, 1, memory_order_relaxed) % count;
+    for (uint32_t i = 0; i < count; i++) {
+        *number = (first + i) % count;
         /* Acquire: whoever had it before is done with it. */
         if (!atomic_load_explicit(&table->channels[*number], memory_order_relaxed) &&
             !atomic_exchange_explicit(&table->channels[*number], true, memory_order_acquire))
             return 0;
+    }
     return -ENOSPC;
 }
 
-static uint32_t own_free_place(const weir_port *port)
+static uint32_t own_free_place(weir_port *port)
 {
-    uint32_t place = 0;
-    while (place < port->channel_places && port->channels[place] != NULL)
-        place++;
-    return place;
+    for (uint32_t i = 0; i < port->channel_places; i++) {
+        uint32_t place = (port->channel_next + i) % port->channel_places;
+        if (port->channels[place] == NULL)
+            return port->channel_next = place;
+    }
+    return port->channel_places;
 }
 
 /* Those that are closed, and that their shards are done with: a port that never collects would keep them. */
@@ -318,7 +323,9 @@ int weir_channel_commit(weir_channel *channel, uint32_t bytes)
 
 bool w_own_has_room(weir_channel *channel)
 {
-    return own_is_over(channel) || w_spsc_look_back(&channel->ring) <= channel->ring.bytes / 2;
+    const struct w_spsc *ring = &channel->ring;
+    return own_is_over(channel) ||
+           (w_spsc_look_back(&channel->ring) <= ring->bytes / 2 && ring->tail_pieces - ring->head_pieces_seen <= channel->ends_count / 2);
 }
 
 void w_own_wait(weir_channel *channel)

@@ -54,6 +54,7 @@ struct weir_channel {
     /* The shard's. A run is what is being sent: the next run_bytes bytes from `at` on; 0: none is. Messages are gone whole up to whole_at. */
     alignas(64) weir_channel *next; /* in the writer's list of those that have something */
     weir_channel *next_of_all;      /* of the connection's */
+    weir_channel **link_of_all;     /* what points to it there */
     uint32_t at, whole_at;
     uint32_t whole_pieces;
     uint32_t run_bytes;
@@ -83,7 +84,8 @@ void w_own_told(weir_channel *channel, weir_port_event_kind kind);
 /* Is there something to send? If not it is idle from here on (and its bell will ring), or `over`: the producer has closed it and all is sent. */
 enum w_own_look { W_OWN_SOMETHING, W_OWN_IDLE, W_OWN_OVER };
 enum w_own_look w_own_look(weir_channel *channel);
-/* Begins a run with everything that the last look has seen: its bytes. */
+/* What a run would have at most; and begins one with what the last look has seen, at most half of the ring: its bytes. */
+uint32_t w_own_waiting(const weir_channel *channel);
 uint32_t w_own_begin(weir_channel *channel);
 /* The next `bytes_max` bytes of the run. */
 uint32_t w_own_view(const weir_channel *channel, uint32_t bytes_max, struct iovec vectors[2], uint32_t *bytes);

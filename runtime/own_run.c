@@ -39,12 +39,36 @@ enum w_own_look w_own_look(weir_channel *channel)
     return own_has_some(channel) ? W_OWN_SOMETHING : W_OWN_OVER;
 }
 
+uint32_t w_own_waiting(const weir_channel *channel)
+{
+    return w_base_min_u32(channel->ring.tail_seen - channel->at, channel->ring.bytes / 2);
+}
+
+/* The most messages from whole_at on that end within half of the ring, at least one. */
+static uint32_t own_half(const weir_channel *channel)
+{
+    const struct w_spsc *ring = &channel->ring;
+    uint32_t low = 1, high = ring->pieces_seen - channel->whole_pieces, mask = channel->ends_count - 1;
+    while (low < high) { /* `low` of them fit, more than `high` do not */
+        uint32_t middle = high - (high - low) / 2;
+        if (channel->ends[(channel->whole_pieces + middle - 1) & mask] - channel->at <= ring->bytes / 2)
+            low = middle;
+        else
+            high = middle - 1;
+    }
+    return low;
+}
+
 uint32_t w_own_begin(weir_channel *channel)
 {
     struct w_spsc *ring = &channel->ring;
     struct iovec vectors[2];
     channel->run_end = ring->tail_seen;
     channel->run_pieces = ring->pieces_seen;
+    if (ring->tail_seen - channel->at > ring->bytes / 2) { /* the producer fills one half while the other goes out */
+        channel->run_pieces = channel->whole_pieces + own_half(channel);
+        channel->run_end = channel->ends[(channel->run_pieces - 1) & (channel->ends_count - 1)];
+    }
     w_spsc_view(ring, channel->at, channel->run_end, UINT32_MAX, vectors, &channel->run_bytes);
     return channel->run_bytes;
 }
@@ -62,8 +86,11 @@ static void own_release(weir_channel *channel)
     /* head is stored, then `waiting` is looked at; the producer does it the other way round: one sees the other. */
     atomic_thread_fence(memory_order_seq_cst);
     W_STEP();
-    if (!atomic_load_explicit(&channel->waiting, memory_order_relaxed) || ring->tail_seen - channel->whole_at > ring->bytes / 2)
+    if (!atomic_load_explicit(&channel->waiting, memory_order_relaxed))
         return;
+    w_spsc_look(ring); /* it has filled up meanwhile */
+    if (ring->tail_seen - channel->whole_at > ring->bytes / 2 || ring->pieces_seen - channel->whole_pieces > channel->ends_count / 2)
+        return; /* more is to be released, and this comes again */
     if (atomic_exchange(&channel->waiting, false))
         w_port_ring_back(channel->port, channel->port->channels_number + channel->place);
 }

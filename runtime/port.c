@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "runtime/channel.h"
 #include "runtime/own.h"
 
 #define CONN_SLOT_BITS       20
@@ -489,8 +490,7 @@ int w_port_put(weir_port *port, weir_id id, const void *data, uint32_t bytes, co
     struct w_port_record *record = w_port_reserve(link, id.value, W_PORT_MESSAGE, bytes);
     if (W_UNLIKELY(record == NULL))
         return -EAGAIN;
-    if (bytes > 0)
-        memcpy(record->data, data, bytes);
+    w_channel_copy(record->data, data, bytes);
     port->stats.messages_sent++;
     port->stats.bytes_sent += bytes;
     w_port_commit(link, record);

@@ -147,9 +147,10 @@ struct w_port_table {
     struct w_core **cores; /* config->shards of them */
     _Atomic(weir_port *)
         *ports; /* `capacity`: the shards' own first; NULL: free. Claimed by compare and swap, before its links can be rung for */
-    _Atomic bool *channels;    /* config->channels: number in use */
-    _Atomic uint32_t serial;   /* of the port opened last */
-    _Atomic uint64_t orphaned; /* messages that came back to closed ports */
+    _Atomic bool *channels;        /* config->channels: number in use */
+    _Atomic uint32_t channel_next; /* where a free number is looked for first */
+    _Atomic uint32_t serial;       /* of the port opened last */
+    _Atomic uint64_t orphaned;     /* messages that came back to closed ports */
     uint32_t capacity;
 };
 
@@ -190,9 +191,9 @@ struct weir_port {
     struct w_link *dirty;                          /* links to publish */
     struct w_port_later *later_first, *later_last; /* a shard's: calls that wait for room */
     weir_channel **channels;                       /* by place; NULL: free */
-    uint32_t channel_places;
-    uint32_t collecting;   /* a number on the bell that was heard and is not done with, + 1; 0: none */
-    weir_port_event *kept; /* a ring of W_PORT_KEPT_MAX; NULL until one is kept */
+    uint32_t channel_places, channel_next;         /* how many; where a free one is looked for first */
+    uint32_t collecting;                           /* a number on the bell that was heard and is not done with, + 1; 0: none */
+    weir_port_event *kept;                         /* a ring of W_PORT_KEPT_MAX; NULL until one is kept */
     uint32_t kept_first, kept_count;
     uint32_t blobs_away;            /* a thread's: made and not freed */
     uint32_t poor_shard;            /* poor: towards which shard */

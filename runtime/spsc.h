@@ -29,9 +29,11 @@
 /* Invariants: head <= tail_seen <= published position <= tail, each at most `bytes` behind the last; published never goes back. */
 struct w_spsc {
     /* The writer's. */
+    /* (tail and tail_pieces apart: side by side compilers load both at once, right behind a store to one, and that load waits.) */
     alignas(64) uint32_t tail; /* committed up to here */
-    uint32_t tail_pieces;      /* committed */
-    uint32_t head_seen, head_pieces_seen;
+    uint32_t head_seen;
+    uint32_t tail_pieces; /* committed */
+    uint32_t head_pieces_seen;
     /* What the writer tells. In a line of its own: the reader's looks do not disturb the writer before it publishes. */
     alignas(64) _Atomic uint64_t published; /* pieces << 32 | position */
     _Atomic uint32_t

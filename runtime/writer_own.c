@@ -7,6 +7,9 @@
 
 #include "runtime/writer.h"
 
+/* Channels that are looked at for one run. */
+#define LOOKS_MAX 256u
+
 static void side_append(struct w_writer_side *side, weir_channel *channel)
 {
     channel->active = true;
@@ -18,6 +21,15 @@ static void side_append(struct w_writer_side *side, weir_channel *channel)
     side->active_last = channel;
 }
 
+static void side_put_first(struct w_writer_side *side, weir_channel *channel)
+{
+    channel->active = true;
+    channel->next = side->active_first;
+    if (side->active_first == NULL)
+        side->active_last = channel;
+    side->active_first = channel;
+}
+
 static weir_channel *side_take_first(struct w_writer_side *side)
 {
     weir_channel *channel = side->active_first;
@@ -27,12 +39,11 @@ static weir_channel *side_take_first(struct w_writer_side *side)
 }
 
 /* The shard's last touch of it. */
-static void side_end(struct w_core *core, struct w_writer_side *side, weir_channel *channel, weir_reason reason)
+static void side_end(struct w_core *core, weir_channel *channel, weir_reason reason)
 {
-    weir_channel **link = &side->own_all;
-    while (*link != channel)
-        link = &(*link)->next_of_all;
-    *link = channel->next_of_all;
+    *channel->link_of_all = channel->next_of_all;
+    if (channel->next_of_all != NULL)
+        channel->next_of_all->link_of_all = channel->link_of_all;
     core->owns[channel->number] = NULL;
     w_own_end(channel, reason);
 }
@@ -42,6 +53,9 @@ int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *
     if (w_writer_need_side(core, writer) != 0)
         return -ENOMEM;
     channel->next_of_all = writer->side->own_all;
+    channel->link_of_all = &writer->side->own_all;
+    if (channel->next_of_all != NULL)
+        channel->next_of_all->link_of_all = &channel->next_of_all;
     writer->side->own_all = channel;
     core->owns[channel->number] = channel;
     side_append(writer->side, channel);
@@ -78,7 +92,7 @@ void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reas
             *messages += channel->run_pieces - channel->whole_pieces;
             *bytes += channel->run_bytes;
         }
-        side_end(core, side, channel, reason);
+        side_end(core, channel, reason);
     }
 }
 
@@ -87,13 +101,18 @@ void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reas
 void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_t room_bytes)
 {
     weir_channel *last = side->active_last;
-    uint32_t bytes = 0;
+    uint32_t bytes = 0, looks = 0;
     struct w_writer_side rest = {.active_first = NULL}; /* those that take part, in their order */
-    for (bool more = true; more && bytes < room_bytes;) {
+    for (bool more = true, full = false; more && !full && bytes < room_bytes && looks < LOOKS_MAX; looks++) {
         weir_channel *channel = side_take_first(side);
         more = channel != last;
         switch (w_own_look(channel)) {
         case W_OWN_SOMETHING:
+            if (bytes > 0 && bytes + w_own_waiting(channel) > room_bytes) { /* it would be cut in two: first next time */
+                side_put_first(side, channel);
+                full = true;
+                break;
+            }
             bytes += w_own_begin(channel);
             side->begun_messages += (int32_t)(channel->run_pieces - channel->whole_pieces);
             side_append(&rest, channel);
@@ -101,7 +120,7 @@ void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_
         case W_OWN_IDLE:
             break;
         case W_OWN_OVER:
-            side_end(core, side, channel, (weir_reason)side->reason);
+            side_end(core, channel, (weir_reason)side->reason);
             break;
         }
     }

@@ -5,7 +5,8 @@
  * codec among the members, and is copied into each member's channel within one turn. From 4 KiB all members share one blob.
  *
  * A member is refused the message like by a weir_send(): above its high-water mark it misses it (counted in weir_group_stats.refused and the connection's refusals),
- * and its protocol's slow-peer policy is applied. It never slows the others.
+ * and its protocol's slow-peer policy is applied. It never slows the others. Nor does it slow the sender: who sends faster than the members read sees refusals, not
+ * -EAGAIN; pace by weir_group_stats, or by an answer of the members'.
  *
  * Order: what one port sends to a group and to members directly arrives at each member in the order sent. Join and leave are in that order too: a member
  * gets what its joiner's port sends after the join, and nothing that it sends after the leave. Members that end leave by themselves. */
