@@ -63,12 +63,16 @@ int weir_channel_wait(weir_channel *channel, uint64_t timeout_ns)
     w_port_enter(port, __func__);
     uint64_t deadline_ns = w_port_deadline_ns(port, timeout_ns);
     int result = 0;
+    bool told_full = channel->told_full;
+    channel->told_full = false; /* whoever waits is told by the answer */
     weir_channel_publish(channel);
     while (!w_own_has_room(channel) && result == 0) {
         w_own_wait(channel);
         if (!w_own_has_room(channel))
             result = w_port_sleep(port, deadline_ns);
     }
+    if (result != 0)
+        channel->told_full = told_full;
     w_port_leave(port);
     return result;
 }

@@ -330,7 +330,6 @@ bool w_own_has_room(weir_channel *channel)
 
 void w_own_wait(weir_channel *channel)
 {
-    channel->told_full = false; /* whoever waits need not be told */
     atomic_store(&channel->waiting, true);
     atomic_thread_fence(memory_order_seq_cst);
 }

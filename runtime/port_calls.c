@@ -238,30 +238,48 @@ int weir_port_descriptor(weir_port *port)
     return descriptor;
 }
 
-/* The link's ring has been full, and whoever waits here need not be told of room as an event. */
-static void port_calls_forgive(weir_port *port, weir_id id)
+/* ROOM that is owed to earlier refusals. Whoever waits here for room is told by the answer, not by an event, so meanwhile nothing is owed; afterwards
+ * what was is again. */
+struct debt {
+    bool told_full, poor;
+};
+
+static struct debt port_calls_debt(const weir_port *port, weir_id id)
 {
     uint32_t shard = w_port_shard_of(id);
     struct w_link *link = shard < port->table->config->shards ? port->links[shard] : NULL;
+    return (struct debt){.told_full = link != NULL && link->told_full, .poor = port->poor};
+}
+
+static void port_calls_owe(weir_port *port, weir_id id, const struct debt *debt)
+{
+    uint32_t shard = w_port_shard_of(id);
+    struct w_link *link = shard < port->table->config->shards ? port->links[shard] : NULL;
+    port->poor = port->poor_tell = debt->poor;
     if (link != NULL)
-        link->told_full = false;
-    port->poor = false;
+        link->told_full = debt->told_full;
+    if (debt->told_full || debt->poor) /* there may be room already */
+        w_port_ring_back(port, port->answers_number + shard);
 }
 
 int weir_port_send_wait(weir_port *port, weir_id id, const void *data, uint32_t bytes, uint64_t timeout_ns)
 {
+    static const struct debt nothing;
     if (port->core != NULL)
         return -EDEADLK;
     w_port_enter(port, __func__);
     uint64_t deadline_ns = 0;
     int result, slept = 0;
+    struct debt debt = port_calls_debt(port, id);
     while ((result = w_port_put(port, id, data, bytes, &want_of_call)) == -EAGAIN && slept == 0) {
         if (deadline_ns == 0)
             deadline_ns = w_port_deadline_ns(port, timeout_ns);
-        port_calls_forgive(port, id);
+        port_calls_owe(port, id, &nothing);
         w_port_publish(port);
         slept = w_port_sleep(port, deadline_ns);
     }
+    if (deadline_ns != 0)
+        port_calls_owe(port, id, &debt);
     w_port_leave(port);
     return result == -EAGAIN ? slept : result;
 }
