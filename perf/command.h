@@ -4,3 +4,8 @@
 
 int echo_command(int argc, char **argv);
 int conns_command(int argc, char **argv);
+int fanin_command(int argc, char **argv);
+int sink_command(int argc, char **argv);
+int hop_command(int argc, char **argv);
+int ring_command(int argc, char **argv);
+int fanout_command(int argc, char **argv);

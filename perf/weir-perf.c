@@ -18,10 +18,20 @@ struct weir_perf_command {
 
 static char weir_perf_echo[] = "weir-perf echo";
 static char weir_perf_conns[] = "weir-perf conns";
+static char weir_perf_fanin[] = "weir-perf fanin";
+static char weir_perf_sink[] = "weir-perf sink";
+static char weir_perf_hop[] = "weir-perf hop";
+static char weir_perf_ring[] = "weir-perf ring";
+static char weir_perf_fanout[] = "weir-perf fanout";
 
 static const struct weir_perf_command weir_perf_commands[] = {
     {"echo", weir_perf_echo, "throughput and latency of an echo server, closed or open loop", echo_command},
     {"conns", weir_perf_conns, "what idle connections cost a server: memory and wake-ups", conns_command},
+    {"fanin", weir_perf_fanin, "many threads send on one connection of weir: what it carries, what a send costs", fanin_command},
+    {"sink", weir_perf_sink, "the far end of a fan-in: counts or checks what comes", sink_command},
+    {"hop", weir_perf_hop, "how long it is from a send on one shard to the handler on the other", hop_command},
+    {"ring", weir_perf_ring, "the same for weir's bare ring between two threads, and what it carries", ring_command},
+    {"fanout", weir_perf_fanout, "one publisher, many members of a group: what arrives, what a delivery costs", fanout_command},
 };
 
 static void weir_perf_help(FILE *to)
