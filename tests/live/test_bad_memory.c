@@ -262,6 +262,8 @@ START_TEST(never_above_the_bound)
     live_init(&live, 1 * MIB);
     live.config.memory_bytes = 8 * MIB;
     live.config.connections = 512;
+    live.config.ports = 1;
+    live.config.port_bytes = 1 * MIB;
     live_start(&live);
     uint64_t bound = weir_memory_bound(live.runtime);
     ck_assert_uint_gt(bound, 8 * MIB);
