@@ -25,6 +25,12 @@
 
 #define W_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
+/* A full fence: one of two threads that each store, pass it, and then load what the other has stored sees the other's store. */
+static inline void w_base_fence(void)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
 /* A place between two steps of a lock-free protocol, where tests/race lets another thread go on. Nothing elsewhere. */
 #ifndef W_STEP
 #define W_STEP() ((void)0)

@@ -88,7 +88,7 @@ static inline bool w_bell_ring(struct w_bell *bell, uint32_t number)
 {
     _Atomic uint64_t *word = w_bell_word(bell, number / 64);
     uint64_t bit = UINT64_C(1) << (number % 64);
-    atomic_thread_fence(memory_order_seq_cst); /* pair 1: what was published, then the bit */
+    w_base_fence(); /* pair 1: what was published, then the bit */
     W_STEP();
     if (atomic_load_explicit(word, memory_order_relaxed) & bit)
         return false;
@@ -132,7 +132,7 @@ static inline bool w_bell_hear(struct w_bell *bell, uint32_t *number)
         bell->taken_middle &= bell->taken_middle - 1;
         bell->taken_word = w_bell_take(w_bell_word(bell, bell->word));
         /* Pair 1: the bits are cleared, then the data is looked at. */
-        atomic_thread_fence(memory_order_seq_cst);
+        w_base_fence();
     }
     *number = bell->word * 64 + (uint32_t)__builtin_ctzll(bell->taken_word);
     bell->taken_word &= bell->taken_word - 1;
@@ -151,7 +151,7 @@ static inline bool w_bell_doze(struct w_bell *bell)
     W_STEP();
     atomic_store(&bell->asleep, true);
     /* Pair 2: asleep is set, then top is looked at. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (!w_bell_is_due(bell))
         return true;

@@ -71,7 +71,7 @@ static bool listener_is_out_of_slots(const struct w_listener_part *part)
         return true;
     /* Sequentially consistent: the wish is stored, then slots are looked at; who frees one looks at the wish after it (w_listener_retry): one sees the other. */
     atomic_store(&part->listener->waits_for_slot, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     return listener_free_slots(part) == 0;
 }
 
@@ -297,7 +297,7 @@ bool w_listener_retry(struct w_listener_part *part)
     struct w_core *core = part->core;
     struct w_listener *listener = part->listener;
     if (listener->round_robin && core->index != 0) {
-        atomic_thread_fence(memory_order_seq_cst); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
+        w_base_fence(); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
         if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false))
             w_port_call_later(core->port, (weir_id){0}, listener_retry_here, part->index);
         return false;

@@ -123,7 +123,7 @@ static void own_tell(weir_channel *channel)
 {
     /* What was published is stored, then idle is looked at; the shard sets idle, then looks at what is published (w_own_look): with a fence between on
      * both sides one sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (W_LIKELY(!atomic_load_explicit(&channel->idle, memory_order_relaxed)))
         return;
@@ -204,7 +204,7 @@ static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channe
     W_STEP();
     /* `waiting` is stored, then head is looked at; the shard stores head, then looks at `waiting` (own_release): one sees the other. */
     atomic_store(&channel->waiting, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     uint8_t *room = own_room(channel, bytes);
     if (room != NULL && !channel->told_full) /* else it waits to be told, all the same */
@@ -331,7 +331,7 @@ bool w_own_has_room(weir_channel *channel)
 void w_own_wait(weir_channel *channel)
 {
     atomic_store(&channel->waiting, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
 }
 
 bool w_own_event(weir_channel *channel, weir_port_event *event)

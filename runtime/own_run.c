@@ -30,7 +30,7 @@ enum w_own_look w_own_look(weir_channel *channel)
     /* idle is set, then everything is looked at again; the producer publishes (or closes), then looks at idle: with a fence between on both sides one
      * sees the other. */
     atomic_store_explicit(&channel->idle, true, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (!own_is_finished(channel) && !own_has_some(channel))
         return W_OWN_IDLE;
@@ -84,7 +84,7 @@ static void own_release(weir_channel *channel)
     struct w_spsc *ring = &channel->ring;
     w_spsc_release(ring, channel->whole_at, channel->whole_pieces);
     /* head is stored, then `waiting` is looked at; the producer does it the other way round: one sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (!atomic_load_explicit(&channel->waiting, memory_order_relaxed))
         return;

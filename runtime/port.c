@@ -264,7 +264,7 @@ static bool port_wait_for_room(struct w_link *link, uint32_t bytes)
     /* Sequentially consistent with a fence: `waiting` is stored, then head is looked at; the shard stores head, then looks at `waiting` (w_crossing: one sees the
      * other). tests/model/own.pml has the same pair. */
     atomic_store(&link->waiting, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (w_spsc_reserve(&link->there, bytes) == NULL)
         return false;
@@ -306,7 +306,7 @@ struct w_port_record *w_port_reserve_blob(struct w_link *link, uint64_t to, enum
         w_port_publish(link->port);
         /* As in port_wait_for_room. */
         atomic_store(&link->waiting, true);
-        atomic_thread_fence(memory_order_seq_cst);
+        w_base_fence();
         if (!port_has_blob_room(link, blob_bytes)) {
             link->told_full = true;
             link->port->stats.refusals++;

@@ -69,7 +69,7 @@ void w_port_orphan_blobs(weir_port *port)
 {
     /* Sequentially consistent, with the fence in link_return: it sees closed, or we see what it has returned. */
     atomic_store(&port->closed, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     w_port_take_returned(port);
 }
 
@@ -126,7 +126,7 @@ static bool port_collect_answers(struct w_link *link, w_port_deliver deliver)
     }
     w_spsc_release_read(back);
     /* The shard stores back_waiting and then looks at head; here it is the other way round: one sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     if (atomic_load_explicit(&link->back_waiting, memory_order_relaxed) && atomic_exchange(&link->back_waiting, false)) {
         struct w_core *core = link->port->table->cores[link->shard];
         if (w_bell_ring(&core->bell, link->port->number))

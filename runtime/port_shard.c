@@ -55,7 +55,7 @@ static void link_return(struct w_link *link)
     link->homeward_first = link->homeward_last = NULL;
     atomic_store_explicit(&link->returned, chain, memory_order_release);
     /* With the fence in w_port_orphan_blobs: we see closed, or it sees what is returned. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     if (W_UNLIKELY(atomic_load_explicit(&port->closed, memory_order_acquire)))
         w_port_free_orphans(port, atomic_exchange_explicit(&link->returned, NULL, memory_order_acquire));
 }
@@ -70,7 +70,7 @@ static bool link_put_answer(struct w_link *link, const struct w_port_answer *ans
     if (W_UNLIKELY(room == NULL)) {
         /* back_waiting is stored, then head is looked at; port_collect_answers does it the other way round: one sees the other. */
         atomic_store(&link->back_waiting, true);
-        atomic_thread_fence(memory_order_seq_cst);
+        w_base_fence();
         room = w_spsc_reserve(back, sizeof *answer);
         if (room == NULL)
             return false;
@@ -152,7 +152,7 @@ void w_port_release_there(struct w_link *link)
     struct w_spsc *there = &link->there;
     w_spsc_release_read(there);
     /* head is stored, then `waiting` is looked at; w_port_reserve does it the other way round: one sees the other. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     W_STEP();
     if (!atomic_load_explicit(&link->waiting, memory_order_relaxed) || there->tail_seen - there->read > there->bytes / 2)
         return;
@@ -194,7 +194,7 @@ void w_port_over(struct w_core *here)
     w_port_flush_back(here);
     /* Sequentially consistent: whoever has put something there and rung after this sees it (port_publish_link), and has it back by itself; so does who closes. */
     atomic_store(&here->over, true);
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     for (uint32_t number = 0; number < table->capacity; number++) {
         struct w_link *link = w_port_link_here(here, number);
         if (link == NULL)

@@ -296,7 +296,7 @@ static bool fall_asleep(struct w_uring *uring)
     atomic_store(&uring->asleep, true);
     bool quiet = bell == NULL || w_bell_doze(bell);
     /* The kernel too stores (work), then loads (notifications on?): a fence between our store and our look. */
-    atomic_thread_fence(memory_order_seq_cst);
+    w_base_fence();
     return quiet && !atomic_load(&uring->woken) && !uring_stirring(&uring->io);
 }
 
