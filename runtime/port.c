@@ -158,6 +158,11 @@ void w_port_close(weir_port *port)
 {
     struct w_port_table *table = port->table;
     w_port_publish(port);
+    for (uint32_t i = 0; i < port->kept_count; i++) { /* kept, and not told */
+        const weir_port_event *event = &port->kept[(port->kept_first + i) % W_PORT_KEPT_MAX];
+        if (event->kind == WEIR_PORT_UNDELIVERED)
+            atomic_fetch_add_explicit(&table->orphaned, event->messages, memory_order_relaxed);
+    }
     for (uint32_t i = 0; i < port->channel_places; i++)
         if (port->channels[i] != NULL)
             w_own_close(port->channels[i]);

@@ -266,10 +266,26 @@ static bool port_reclaim_record(struct w_link *link, const struct w_port_record 
     return true;
 }
 
+/* Answers that nobody will collect. */
+static void port_orphan_answers(struct w_link *link)
+{
+    struct w_spsc *back = &link->back;
+    const uint8_t *piece;
+    w_spsc_look(back);
+    while ((piece = w_spsc_piece(back)) != NULL) {
+        const struct w_port_answer *answer = (const struct w_port_answer *)(const void *)piece;
+        if (answer->kind == WEIR_PORT_UNDELIVERED)
+            atomic_fetch_add_explicit(&link->port->table->orphaned, answer->messages, memory_order_relaxed);
+        w_spsc_next(back, sizeof *answer);
+    }
+}
+
 bool w_port_reclaim(struct w_link *link, w_port_deliver deliver)
 {
     struct w_spsc *there = &link->there;
     const uint8_t *piece;
+    if (deliver == NULL)
+        port_orphan_answers(link);
     if (link->undelivered.kind != 0) {
         if (deliver != NULL && !port_deliver_answer(link, &link->undelivered, deliver))
             return false;

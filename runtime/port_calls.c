@@ -296,6 +296,19 @@ static bool port_calls_is_taken(weir_port *port)
     return true;
 }
 
+/* Everything is taken: all that comes back, whether it has rung yet or not; and every ring has room. */
+static bool port_calls_collect_all(weir_port *port)
+{
+    bool done = port_calls_collect(port);
+    for (uint32_t i = 0; done && i < port->table->config->shards; i++) {
+        if (port->links[i] == NULL)
+            continue;
+        atomic_store_explicit(&port->links[i]->waiting, false, memory_order_relaxed);
+        done = w_port_collect(port, port->answers_number + i, port_calls_keep);
+    }
+    return done;
+}
+
 int weir_port_flush(weir_port *port, uint64_t timeout_ns)
 {
     if (port->core != NULL)
@@ -314,8 +327,8 @@ int weir_port_flush(weir_port *port, uint64_t timeout_ns)
         if (result == -ETIMEDOUT && port_calls_now_ns(port) < deadline_ns)
             result = 0;
     }
-    if (result == 0)
-        port_calls_collect(port);
+    if (result == 0 && !port_calls_collect_all(port))
+        result = -ENOBUFS;
     w_port_leave(port);
     return result;
 }
