@@ -347,7 +347,7 @@ static void conn_write(weir_conn *conn)
         w_stats_add_u32(&conn->shared.sends, 1);
     else if (w_writer_has_some(&conn->writer)) /* more own channels than are looked at for one run */
         w_conn_schedule(conn, W_CONN_DO_WRITE);
-    else if (conn->state == W_CONN_DRAINING)
+    else if (conn->state == W_CONN_DRAINING || w_pipe_is(conn))
         w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 

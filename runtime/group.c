@@ -315,7 +315,7 @@ static int group_send(weir_port *port, weir_group name, const void *data, uint32
     if (bytes > WEIR_MESSAGE_MAX_BYTES)
         return -EMSGSIZE;
     if (big && (blob = w_port_blob(port, data, bytes)) == NULL)
-        return w_port_no_memory(port, table->cores[0]->index);
+        return w_port_no_memory(port);
     int result = group_reserve(port, group, name.value, big ? W_PORT_GROUP_BLOB : W_PORT_GROUP,
                                (uint32_t)sizeof head + (big ? (uint32_t)sizeof(struct w_port_blob) : bytes), big ? bytes : 0, records);
     for (uint32_t i = 0; i < table->config->shards && result == 0; i++) {

@@ -100,6 +100,7 @@ static void pipe_finish(weir_conn *conn)
     extra->pipe_finish = true;
     conn->writer.side->reason = WEIR_REASON_LOCAL;
     w_writer_refuse(&conn->writer); /* nothing more goes out behind what the pipe has brought */
+    w_conn_schedule(conn, W_CONN_DO_WRITE);
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 

@@ -459,13 +459,12 @@ void w_port_blob_done(weir_port *port, weir_blob *blob)
         w_port_take_home(port, blob);
 }
 
-int w_port_no_memory(weir_port *port, uint32_t shard)
+int w_port_no_memory(weir_port *port)
 {
     if (port->core == NULL && port->blobs_away == 0)
         return -ENOMEM; /* nothing will */
     port->stats.refusals++;
     port->poor = true;
-    port->poor_shard = shard;
     return -EAGAIN;
 }
 
@@ -478,7 +477,7 @@ static int port_put_big(weir_port *port, weir_id id, const void *data, uint32_t 
         return error;
     weir_blob *blob = w_port_blob(port, data, bytes);
     if (blob == NULL)
-        return w_port_no_memory(port, w_port_shard_of(id));
+        return w_port_no_memory(port);
     error = w_port_put_blob(port, id, blob, 0, bytes, asker);
     w_port_blob_done(port, blob);
     return error;

@@ -196,7 +196,7 @@ struct weir_port {
     weir_port_event *kept;                         /* a ring of W_PORT_KEPT_MAX; NULL until one is kept */
     uint32_t kept_first, kept_count;
     uint32_t blobs_away;            /* a thread's: made and not freed */
-    uint32_t poor_shard;            /* poor: towards which shard */
+    uint32_t poor_told;             /* poor: shards that have been told about so far */
     bool heard;                     /* the last collecting has heard something */
     bool poor, poor_tell;           /* there was no memory for a blob: ROOM is owed; there is some again */
     uint64_t wanted[W_PORT_WANTED]; /* ids that READY has been asked for, by their hash */
@@ -251,8 +251,8 @@ int w_port_put_blob(weir_port *port, weir_id id, weir_blob *blob, uint32_t offse
 /* A blob of the port's with one reference, the caller's; NULL: no memory. And the end of that reference, on the port's thread. */
 weir_blob *w_port_blob(weir_port *port, const void *data, uint32_t bytes);
 void w_port_blob_done(weir_port *port, weir_blob *blob);
-/* There was none: -EAGAIN (ROOM towards `shard` is told when some has come home), or -ENOMEM: none will. */
-int w_port_no_memory(weir_port *port, uint32_t shard);
+/* There was none: -EAGAIN (ROOM is told, for every shard, when some has come home), or -ENOMEM: none will. */
+int w_port_no_memory(weir_port *port);
 /* The memory of a blob without references, at home. */
 void w_port_take_home(weir_port *port, weir_blob *blob);
 

@@ -137,14 +137,19 @@ static bool port_collect_answers(struct w_link *link, w_port_deliver deliver)
 
 bool w_port_collect_poor(weir_port *port, w_port_deliver deliver)
 {
-    weir_port_event event = {.kind = WEIR_PORT_ROOM, .shard = port->poor_shard};
+    weir_port_event event = {.kind = WEIR_PORT_ROOM};
     if (!port->poor || !port->poor_tell)
         return true;
     port->poor = port->poor_tell = false; /* before: who is told tries again */
-    if (deliver(port, &event))
-        return true;
-    port->poor = port->poor_tell = true;
-    return false;
+    for (; port->poor_told < port->table->config->shards; port->poor_told++) {
+        event.shard = port->poor_told;
+        if (!deliver(port, &event)) {
+            port->poor = port->poor_tell = true;
+            return false;
+        }
+    }
+    port->poor_told = 0;
+    return true;
 }
 
 static bool port_collect_room(struct w_link *link, w_port_deliver deliver)

@@ -54,7 +54,7 @@ weir_port *weir_shard_port(weir_shard *shard);
  *   0        accepted
  *   -EAGAIN  no room. The connection is above its high-water mark: WEIR_PORT_READY with its id follows. Or the ring is full, or has no
  *            room for an answer as the port's events were not collected: WEIR_PORT_ROOM with the shard follows. Or there is no memory for a blob: try
- *            again later (WEIR_PORT_ROOM follows when one has come home)
+ *            again later (WEIR_PORT_ROOM follows, for every shard, when one has come home)
  *   -ENOMEM  it does not fit config.port_bytes, and nothing of it will come back by itself (or the allocator has nothing)
  *   -ESTALE  the connection has ended     -EMSGSIZE  over WEIR_MESSAGE_MAX_BYTES     -ESHUTDOWN  its shard has stopped
  * From a shard's port to a connection of the same shard it is weir_send(). */
