@@ -18,7 +18,7 @@ static bool attach_here(struct w_core *core, struct w_link *link, weir_conn *con
 
 static int attach_open(weir_port *port, weir_id id, const weir_channel_options *options, weir_channel **channel)
 {
-    uint32_t shard = w_port_shard_of(id), bytes = options->bytes != 0 ? options->bytes : 65536;
+    uint32_t shard = w_port_shard_of(id), bytes = options->bytes != 0 ? options->bytes : W_OWN_BYTES;
     int error;
     if (bytes < W_OWN_BYTES_MIN || bytes > W_OWN_BYTES_MAX || (bytes & (bytes - 1)) != 0)
         return -EINVAL;
