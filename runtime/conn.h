@@ -116,9 +116,10 @@ struct weir_conn {
 struct w_conn_extra {
     struct w_port_note *wants; /* who wants to hear that it has room: newest first */
     struct w_group_member *groups;
-    uint64_t pipe;        /* the id at the other end; 0: none */
-    bool pipe_finish : 1; /* the other one's peer has ended: half-close when everything is sent */
-    bool pipe_told : 1;   /* the other one has been told of our peer's end */
+    uint64_t pipe;         /* the id at the other end; 0: none */
+    bool pipe_finish : 1;  /* the other one's peer has ended: half-close when everything is sent */
+    bool pipe_told : 1;    /* the other one has been told of our peer's end */
+    bool pipe_refused : 1; /* it could not carry a message of the other's: no more of them go out */
 };
 
 static inline struct w_conn_extra *w_conn_extra_of(const weir_conn *conn)

@@ -58,11 +58,26 @@ static enum verdict crossing_message(struct w_core *core, struct w_link *link, u
     return DONE;
 }
 
+/* The same from a pipe's other end: what cannot be delivered is between the two. */
+static enum verdict crossing_pipe(struct w_core *core, uint64_t to, const void *data, uint32_t bytes, weir_blob *blob, uint32_t offset)
+{
+    weir_conn *conn = crossing_conn(core, to);
+    int result = conn == NULL || w_pipe_has_refused(conn) ? -ESTALE : w_conn_take_crossed(conn, data, bytes, blob, offset);
+    if (result == -ENOMEM)
+        return NO_MEMORY;
+    if (result == -EMSGSIZE || result == -EBADMSG)
+        w_pipe_refused(conn, result);
+    return DONE;
+}
+
 static enum verdict crossing_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
 {
     struct w_port_blob part;
     memcpy(&part, record->data, sizeof part);
-    enum verdict verdict = crossing_message(core, link, record->to, part.blob->data + part.offset, part.bytes, part.blob, part.offset);
+    const uint8_t *data = part.blob->data + part.offset;
+    enum verdict verdict = record->kind == W_PORT_PIPE_BLOB
+                               ? crossing_pipe(core, record->to, data, part.bytes, part.blob, part.offset)
+                               : crossing_message(core, link, record->to, data, part.bytes, part.blob, part.offset);
     if (verdict == DONE) {
         crossing_count_blob(link, part.bytes);
         w_blob_release(core, &part.blob);
@@ -103,7 +118,10 @@ static enum verdict crossing_record(struct w_core *core, struct w_link *link, co
     case W_PORT_MESSAGE:
         return crossing_message(core, link, record->to, record->data, record->bytes, NULL, 0);
     case W_PORT_BLOB:
+    case W_PORT_PIPE_BLOB:
         return crossing_blob(core, link, record);
+    case W_PORT_PIPE:
+        return crossing_pipe(core, record->to, record->data, record->bytes, NULL, 0);
     case W_PORT_CALL:
         memcpy(&call, record->data, sizeof call);
         return call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument) ? DONE : NO_ROOM_BACK;

@@ -43,6 +43,16 @@ static bool part_grow(struct w_core *core, struct w_group_part *part)
     return true;
 }
 
+/* Without members it holds no seats. */
+static void part_trim(struct w_core *core, struct w_group_part *part)
+{
+    if (part->members == NULL || atomic_load_explicit(&part->count, memory_order_relaxed) > 0)
+        return;
+    w_pool_give(&core->pool, part->members, part->capacity * sizeof *part->members);
+    part->members = NULL;
+    part->capacity = 0;
+}
+
 static struct w_group_member *group_member_of(const weir_conn *conn, uint32_t index)
 {
     const struct w_conn_extra *extra = w_conn_extra_of(conn);
@@ -62,6 +72,7 @@ static int group_add(struct w_core *core, uint32_t index, weir_conn *conn)
     struct w_conn_extra *extra = w_conn_need_extra(conn);
     struct w_group_member *member = extra == NULL || !part_grow(core, part) ? NULL : w_pool_take(&core->pool, sizeof *member);
     if (member == NULL) {
+        part_trim(core, part);
         w_conn_trim_extra(conn);
         return -ENOMEM;
     }
@@ -80,11 +91,7 @@ static void part_remove(struct w_core *core, struct w_group_part *part, uint32_t
     part->members[seat] = part->members[last];
     part->members[seat].member->seat = seat;
     atomic_store_explicit(&part->count, last, memory_order_relaxed);
-    if (last == 0) {
-        w_pool_give(&core->pool, part->members, part->capacity * sizeof *part->members);
-        part->members = NULL;
-        part->capacity = 0;
-    }
+    part_trim(core, part);
 }
 
 static void group_remove(struct w_core *core, weir_conn *conn, struct w_group_member *member)

@@ -174,6 +174,24 @@ static bool pipe_lost_here(struct w_core *core, struct w_link *link, weir_conn *
     return true;
 }
 
+static bool pipe_refused_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t error)
+{
+    (void)link;
+    (void)id;
+    if (core != NULL && conn != NULL && w_pipe_is(conn))
+        w_conn_drain(conn, WEIR_REASON_HANDLER, -(int)error);
+    return true;
+}
+
+void w_pipe_refused(weir_conn *conn, int error)
+{
+    struct w_conn_extra *extra = w_conn_extra_of(conn);
+    if (extra == NULL || extra->pipe == 0)
+        return;
+    extra->pipe_refused = true;
+    w_port_call_later(conn->core->port, (weir_id){extra->pipe}, pipe_refused_here, (uint64_t)-error);
+}
+
 void w_pipe_over(weir_conn *conn)
 {
     struct w_conn_extra *extra = w_conn_extra_of(conn);

@@ -51,8 +51,9 @@ static size_t port_link_bytes(const weir_config *config)
 /* What one port may come to beside its budget. */
 static uint64_t port_fixed_bytes(const weir_config *config, uint32_t channel_places)
 {
-    return sizeof(weir_port) + config->shards * (sizeof(struct w_link *) + port_link_bytes(config)) +
-           channel_places * sizeof(weir_channel *) + w_bell_bytes(config->shards + channel_places);
+    return sizeof(weir_port) + W_PORT_KEPT_MAX * sizeof(weir_port_event) +
+           config->shards * (sizeof(struct w_link *) + port_link_bytes(config)) + channel_places * sizeof(weir_channel *) +
+           w_bell_bytes(config->shards + channel_places);
 }
 
 uint64_t w_port_bound_bytes(const weir_config *config)
@@ -86,8 +87,7 @@ static void port_destroy(weir_port *port)
     for (uint32_t i = 0; i < port->channel_places && port->channels != NULL; i++)
         if (port->channels[i] != NULL)
             w_own_free_late(port->channels[i]);
-    if (port->kept != NULL)
-        w_pool_give_late(port->pool, port->kept, W_PORT_KEPT_MAX * sizeof *port->kept);
+    port_release(config, port->kept, W_PORT_KEPT_MAX * sizeof *port->kept);
     if (port->event >= 0)
         table->engine->event_close(table->engine->world, port->event);
     port_release(config, port->links, config->shards * sizeof *port->links);
@@ -137,7 +137,8 @@ int w_port_init_thread(weir_port **pointer, struct w_port_table *table, uint32_t
     int result = port_init(port, table, channel_places);
     size_t bell_bytes = w_bell_bytes(config->shards + channel_places);
     port->bell_memory = bell_bytes == 0 ? NULL : port_allocate(config, bell_bytes);
-    if (bell_bytes != 0 && port->bell_memory == NULL)
+    port->kept = port_allocate(config, W_PORT_KEPT_MAX * sizeof *port->kept);
+    if ((bell_bytes != 0 && port->bell_memory == NULL) || port->kept == NULL)
         result = -ENOMEM;
     port->pool = &port->own_pool;
     port->bell = &port->own_bell;
@@ -419,20 +420,30 @@ static struct w_link *port_road(weir_port *port, weir_id id, const struct w_port
     return NULL;
 }
 
+/* A pipe's messages are weir's, not the port's user's. */
+static inline void port_count_sent(weir_port *port, bool of_pipe, uint32_t bytes)
+{
+    if (W_UNLIKELY(of_pipe))
+        return;
+    port->stats.messages_sent++;
+    port->stats.bytes_sent += bytes;
+}
+
 int w_port_put_blob(weir_port *port, weir_id id, weir_blob *blob, uint32_t offset, uint32_t bytes, const struct w_port_want *asker)
 {
     int error;
     struct w_link *link = port_road(port, id, asker, &error);
     if (link == NULL)
         return error;
-    struct w_port_record *record = w_port_reserve_blob(link, id.value, W_PORT_BLOB, sizeof(struct w_port_blob), bytes);
+    bool of_pipe = asker->asker == W_PORT_ASKER_CONN;
+    struct w_port_record *record =
+        w_port_reserve_blob(link, id.value, of_pipe ? W_PORT_PIPE_BLOB : W_PORT_BLOB, sizeof(struct w_port_blob), bytes);
     if (record == NULL)
         return -EAGAIN;
     link->blob_bytes_put += bytes;
     struct w_port_blob part = {.blob = weir_blob_hold(blob), .offset = offset, .bytes = bytes};
     memcpy(record->data, &part, sizeof part);
-    port->stats.messages_sent++;
-    port->stats.bytes_sent += bytes;
+    port_count_sent(port, of_pipe, bytes);
     w_port_commit(link, record);
     return 0;
 }
@@ -491,12 +502,12 @@ int w_port_put(weir_port *port, weir_id id, const void *data, uint32_t bytes, co
     struct w_link *link = port_road(port, id, asker, &error);
     if (W_UNLIKELY(link == NULL))
         return error;
-    struct w_port_record *record = w_port_reserve(link, id.value, W_PORT_MESSAGE, bytes);
+    bool of_pipe = asker->asker == W_PORT_ASKER_CONN;
+    struct w_port_record *record = w_port_reserve(link, id.value, of_pipe ? W_PORT_PIPE : W_PORT_MESSAGE, bytes);
     if (W_UNLIKELY(record == NULL))
         return -EAGAIN;
     w_channel_copy(record->data, data, bytes);
-    port->stats.messages_sent++;
-    port->stats.bytes_sent += bytes;
+    port_count_sent(port, of_pipe, bytes);
     w_port_commit(link, record);
     return 0;
 }

@@ -31,8 +31,10 @@
 /* --- what crosses --- */
 
 enum w_port_kind {
-    W_PORT_MESSAGE,    /* the payload follows */
-    W_PORT_BLOB,       /* struct w_port_blob follows: the record holds a reference */
+    W_PORT_MESSAGE, /* the payload follows */
+    W_PORT_BLOB,    /* struct w_port_blob follows: the record holds a reference */
+    W_PORT_PIPE,    /* as W_PORT_MESSAGE and W_PORT_BLOB, from a pipe's other end */
+    W_PORT_PIPE_BLOB,
     W_PORT_CALL,       /* struct w_port_call follows */
     W_PORT_POST,       /* struct w_port_post follows */
     W_PORT_WANT,       /* struct w_port_want follows: answer READY when the connection has room */
@@ -193,7 +195,7 @@ struct weir_port {
     weir_channel **channels;                       /* by place; NULL: free */
     uint32_t channel_places, channel_next;         /* how many; where a free one is looked for first */
     uint32_t collecting;                           /* a number on the bell that was heard and is not done with, + 1; 0: none */
-    weir_port_event *kept;                         /* a ring of W_PORT_KEPT_MAX; NULL until one is kept */
+    weir_port_event *kept;                         /* a ring of W_PORT_KEPT_MAX; NULL for a shard's */
     uint32_t kept_first, kept_count;
     uint32_t blobs_away;            /* a thread's: made and not freed */
     uint32_t poor_told;             /* poor: shards that have been told about so far */

@@ -243,6 +243,12 @@ static bool port_reclaim_record(struct w_link *link, const struct w_port_record 
     switch ((enum w_port_kind)record->kind) {
     case W_PORT_MESSAGE:
         return port_tell_undelivered(link, record->to, record->bytes, deliver);
+    case W_PORT_PIPE:
+        return true;
+    case W_PORT_PIPE_BLOB:
+        memcpy(&part, record->data, sizeof part);
+        port_drop_blob(link->port, part.blob);
+        return true;
     case W_PORT_BLOB:
         memcpy(&part, record->data, sizeof part);
         if (!port_tell_undelivered(link, record->to, part.bytes, deliver))

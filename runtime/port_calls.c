@@ -93,11 +93,9 @@ int weir_post(weir_port *port, weir_shard *shard, weir_post_function function, v
 
 /* --- what comes back --- */
 
-/* Keeps an event; false: no room, or no memory. */
+/* Keeps an event; false: no room. */
 static bool port_calls_keep(weir_port *port, const weir_port_event *event)
 {
-    if (port->kept == NULL && (port->kept = w_pool_take(port->pool, W_PORT_KEPT_MAX * sizeof *port->kept)) == NULL)
-        return false;
     if (port->kept_count == W_PORT_KEPT_MAX)
         return false;
     port->kept[(port->kept_first + port->kept_count++) % W_PORT_KEPT_MAX] = *event;

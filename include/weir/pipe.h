@@ -14,7 +14,8 @@ extern "C" {
  * weir_codec_raw() on both it is a pipe of bytes; with codecs that differ it translates.
  *
  * The peer's end of one becomes a half-close of the other, behind everything that came before it; the other way goes on until its end comes too. Then both end with
- * WEIR_REASON_PEER. When one ends in any other way, the other is ended too: gracefully, with WEIR_REASON_LOCAL (aborted, when the first was reset or aborted).
+ * WEIR_REASON_PEER. When one ends in any other way, the other is ended too: gracefully, with WEIR_REASON_LOCAL (aborted, when the first was reset or aborted). A message that the other's
+ * codec cannot carry ends the one it came on with WEIR_REASON_HANDLER and the codec's error.
  * on_ready and on_close are called as ever.
  *
  * On the thread of `a`'s shard; `a` may be given in its on_open or on_message (that message is not part of the pipe; if you answer WEIR_LATER, it is). What comes

@@ -311,6 +311,12 @@ void w_conn_heard(weir_conn *conn, weir_channel *channel)
     stage_run_of(channel)->is_active = true;
 }
 
+void w_pipe_refused(weir_conn *conn, int error)
+{
+    (void)conn;
+    (void)error;
+}
+
 uint32_t w_group_deliver(struct w_core *core, uint64_t group, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob)
 {
     (void)core;
