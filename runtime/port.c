@@ -159,11 +159,6 @@ void w_port_close(weir_port *port)
 {
     struct w_port_table *table = port->table;
     w_port_publish(port);
-    for (uint32_t i = 0; i < port->kept_count; i++) { /* kept, and not told */
-        const weir_port_event *event = &port->kept[(port->kept_first + i) % W_PORT_KEPT_MAX];
-        if (event->kind == WEIR_PORT_UNDELIVERED)
-            atomic_fetch_add_explicit(&table->orphaned, event->messages, memory_order_relaxed);
-    }
     for (uint32_t i = 0; i < port->channel_places; i++)
         if (port->channels[i] != NULL)
             w_own_close(port->channels[i]);
@@ -192,6 +187,7 @@ void w_port_close_shard(weir_port *port)
         port->later_first = later->next;
         w_pool_give(port->pool, later, sizeof *later);
     }
+    w_port_publish(port);
     /* What has come back since its shard was over, and what those that were over before have left: told like everything else. */
     for (uint32_t shard = 0; shard < port->table->config->shards; shard++)
         w_port_collect(port, port->answers_number + shard, w_port_tell_shard);

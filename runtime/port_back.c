@@ -49,8 +49,10 @@ static bool port_take_returned(struct w_link *link)
 void w_port_take_returned(weir_port *port)
 {
     for (uint32_t i = 0; i < port->table->config->shards; i++)
-        if (port->links[i] != NULL)
-            port_take_returned(port->links[i]);
+        if (port->links[i] != NULL && port_take_returned(port->links[i]) && port->poor) {
+            port->poor_tell = true; /* at the next collecting */
+            w_port_ring_back(port, port->answers_number + i);
+        }
 }
 
 void w_port_free_orphans(weir_port *port, weir_blob *blob)

@@ -121,7 +121,7 @@ int weir_port_flush(weir_port *port, uint64_t timeout_ns);
 typedef struct weir_port_stats {
     uint64_t messages_sent, bytes_sent;               /* accepted, payload bytes; own channels not counted, groups neither */
     uint64_t messages_taken, bytes_taken;             /* of them, put into their connections' channels */
-    uint64_t messages_undelivered, bytes_undelivered; /* of them, come back and told */
+    uint64_t messages_undelivered, bytes_undelivered; /* of them, come back (and there for weir_port_next) */
     uint64_t posts;                                   /* functions accepted */
     uint64_t refusals;                                /* answered -EAGAIN */
     uint64_t publishes;                               /* times it published to a ring: messages_sent / publishes is the mean batch */
