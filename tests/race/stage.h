@@ -30,6 +30,18 @@ enum stage_mistake {
 static enum stage_mistake stage_mistake;
 #define STAGE_UNLESS(mistake, call) (stage_mistake == (mistake) ? (void)0 : (call))
 
+/* What the scenery has in place of the library's: by other names, so that both may be linked. */
+#define w_table_find        stage_table_find
+#define w_conn_take_crossed stage_conn_take_crossed
+#define w_conn_want         stage_conn_want
+#define w_conn_attach       stage_conn_attach
+#define w_conn_heard        stage_conn_heard
+#define w_group_deliver     stage_group_deliver
+#define w_pipe_refused      stage_pipe_refused
+#define w_pipe_room         stage_pipe_room
+#define weir_send_to        stage_send_to
+#define weir_end            stage_weir_end
+
 #include "runtime/blob.c"
 #include "runtime/own.h"
 #include "runtime/port_back.c"
