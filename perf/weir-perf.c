@@ -37,11 +37,11 @@ static const struct weir_perf_command weir_perf_commands[] = {
 static void weir_perf_help(FILE *to)
 {
     fputs("Usage: weir-perf COMMAND [OPTION...]\n"
-          "Measures a server from outside: plain sockets and epoll, so any server can be measured in the same way.\n\n",
+          "echo and conns measure any server from outside, with plain sockets; the others measure weir within.\n\n",
           to);
     for (unsigned i = 0; i < sizeof weir_perf_commands / sizeof *weir_perf_commands; i++)
         fprintf(to, "  %-8s %s\n", weir_perf_commands[i].name, weir_perf_commands[i].line);
-    fputs("\n`weir-perf COMMAND --help` tells its options. perf/compare runs two servers against each other.\n", to);
+    fputs("\n`weir-perf COMMAND --help` tells its options. perf/compare and its kin run it beside others.\n", to);
 }
 
 int main(int argc, char **argv)

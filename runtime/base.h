@@ -31,11 +31,6 @@ static inline void w_base_fence(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
-/* A place between two steps of a lock-free protocol, where tests/race lets another thread go on. Nothing elsewhere. */
-#ifndef W_STEP
-#define W_STEP() ((void)0)
-#endif
-
 /* The struct that a member sits in. */
 #define W_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 

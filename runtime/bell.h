@@ -37,8 +37,8 @@ struct w_bell {
     uint32_t count;
     _Atomic uint64_t *far_words;   /* of the numbers from W_BELL_NEAR * 64 on; NULL when there are none */
     _Atomic uint64_t *far_middles; /* from the second on */
-    /* The reader's: where it is in what it has taken. */
-    uint64_t taken_top, taken_middle, taken_word;
+    /* The reader's: where it is in what it has taken. In a line of its own: ringers read the one above. */
+    alignas(64) uint64_t taken_top, taken_middle, taken_word;
     uint32_t middle, word;
 };
 
@@ -76,9 +76,7 @@ static inline _Atomic uint64_t *w_bell_middle(struct w_bell *bell, uint32_t midd
 /* Sequentially consistent, all of these: they are the stores and loads of the two pairs above. */
 static inline void w_bell_set(_Atomic uint64_t *word, uint64_t bit)
 {
-    W_STEP();
     if ((atomic_load(word) & bit) == 0) {
-        W_STEP();
         atomic_fetch_or(word, bit);
     }
 }
@@ -89,14 +87,11 @@ static inline bool w_bell_ring(struct w_bell *bell, uint32_t number)
     _Atomic uint64_t *word = w_bell_word(bell, number / 64);
     uint64_t bit = UINT64_C(1) << (number % 64);
     w_base_fence(); /* pair 1: what was published, then the bit */
-    W_STEP();
     if (atomic_load_explicit(word, memory_order_relaxed) & bit)
         return false;
-    W_STEP();
     atomic_fetch_or(word, bit);
     w_bell_set(w_bell_middle(bell, number / 4096), UINT64_C(1) << (number / 64 % 64));
     w_bell_set(&bell->top, UINT64_C(1) << (number / 4096));
-    W_STEP();
     return atomic_load(&bell->asleep); /* pair 2 */
 }
 
@@ -110,7 +105,6 @@ static inline bool w_bell_is_rung(const struct w_bell *bell)
 
 static inline uint64_t w_bell_take(_Atomic uint64_t *word)
 {
-    W_STEP();
     return atomic_exchange(word, 0);
 }
 
@@ -148,11 +142,9 @@ static inline bool w_bell_is_due(const struct w_bell *bell)
 /* The last step before sleeping: true, it may sleep, and whoever rings from now on wakes it; false: there is something. */
 static inline bool w_bell_doze(struct w_bell *bell)
 {
-    W_STEP();
     atomic_store(&bell->asleep, true);
     /* Pair 2: asleep is set, then top is looked at. */
     w_base_fence();
-    W_STEP();
     if (!w_bell_is_due(bell))
         return true;
     atomic_store_explicit(&bell->asleep, false, memory_order_relaxed);
@@ -162,7 +154,6 @@ static inline bool w_bell_doze(struct w_bell *bell)
 /* Awake again. Relaxed: a ringer that still sees it asleep wakes it once more, which does no harm. */
 static inline void w_bell_rise(struct w_bell *bell)
 {
-    W_STEP();
     atomic_store_explicit(&bell->asleep, false, memory_order_relaxed);
 }
 

@@ -124,10 +124,8 @@ static void own_tell(weir_channel *channel)
     /* What was published is stored, then idle is looked at; the shard sets idle, then looks at what is published (w_own_look): with a fence between on
      * both sides one sees the other. */
     w_base_fence();
-    W_STEP();
     if (W_LIKELY(!atomic_load_explicit(&channel->idle, memory_order_relaxed)))
         return;
-    W_STEP();
     /* Exchange: both may want to clear it, and only one may see to the rest. */
     if (!atomic_exchange(&channel->idle, false))
         return;
@@ -201,11 +199,9 @@ static inline uint8_t *own_room(weir_channel *channel, uint32_t bytes)
 static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channel, uint32_t bytes)
 {
     weir_channel_publish(channel);
-    W_STEP();
     /* `waiting` is stored, then head is looked at; the shard stores head, then looks at `waiting` (own_release): one sees the other. */
     atomic_store(&channel->waiting, true);
     w_base_fence();
-    W_STEP();
     uint8_t *room = own_room(channel, bytes);
     if (room != NULL && !channel->told_full) /* else it waits to be told, all the same */
         atomic_store_explicit(&channel->waiting, false, memory_order_relaxed);

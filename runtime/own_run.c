@@ -26,12 +26,10 @@ enum w_own_look w_own_look(weir_channel *channel)
         return W_OWN_SOMETHING;
     if (finished)
         return W_OWN_OVER;
-    W_STEP();
     /* idle is set, then everything is looked at again; the producer publishes (or closes), then looks at idle: with a fence between on both sides one
      * sees the other. */
     atomic_store_explicit(&channel->idle, true, memory_order_relaxed);
     w_base_fence();
-    W_STEP();
     if (!own_is_finished(channel) && !own_has_some(channel))
         return W_OWN_IDLE;
     if (!atomic_exchange(&channel->idle, false))
@@ -85,7 +83,6 @@ static void own_release(weir_channel *channel)
     w_spsc_release(ring, channel->whole_at, channel->whole_pieces);
     /* head is stored, then `waiting` is looked at; the producer does it the other way round: one sees the other. */
     w_base_fence();
-    W_STEP();
     if (!atomic_load_explicit(&channel->waiting, memory_order_relaxed))
         return;
     w_spsc_look(ring); /* it has filled up meanwhile */
@@ -153,7 +150,6 @@ void w_own_end(weir_channel *channel, weir_reason reason)
 {
     weir_port *port = channel->port;
     uint32_t number = port->channels_number + channel->place;
-    W_STEP();
     /* Release: what was delivered is told by it, and all that this side did with the channel is over: it is freed by whoever sees it. */
     atomic_store_explicit(&channel->ended, (uint32_t)reason + 1, memory_order_release);
     w_port_ring_back(port, number);

@@ -262,12 +262,10 @@ struct w_link *w_port_link(weir_port *port, uint32_t shard, int *error)
 /* No room there: the shard will tell when there is. True when there is some already. */
 static bool port_wait_for_room(struct w_link *link, uint32_t bytes)
 {
-    W_STEP();
     /* Sequentially consistent with a fence: `waiting` is stored, then head is looked at; the shard stores head, then looks at `waiting` (w_crossing: one sees the
      * other). tests/model/own.pml has the same pair. */
     atomic_store(&link->waiting, true);
     w_base_fence();
-    W_STEP();
     if (w_spsc_reserve(&link->there, bytes) == NULL)
         return false;
     if (!link->told_full) /* else somebody waits to be told, all the same */

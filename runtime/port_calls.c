@@ -211,6 +211,7 @@ int weir_port_wait(weir_port *port, uint64_t timeout_ns)
     w_port_enter(port, __func__);
     uint64_t deadline_ns = w_port_deadline_ns(port, timeout_ns);
     int result = 0;
+    w_port_publish(port); /* what is waited for may be an answer to it */
     while (port->kept_count == 0 && result == 0) {
         port_calls_collect(port);
         if (port->kept_count == 0)
@@ -294,6 +295,20 @@ static bool port_calls_is_taken(weir_port *port)
     return true;
 }
 
+/* Asks to be told when there is room in the rings that have something. Of an empty one nothing more will be told: if its room had been asked for, it is told now. */
+static void port_calls_await(weir_port *port)
+{
+    for (uint32_t i = 0; i < port->table->config->shards; i++) {
+        struct w_link *link = port->links[i];
+        if (link == NULL || w_spsc_look_back(&link->there) == 0)
+            continue;
+        atomic_store(&link->waiting, true);
+        w_base_fence(); /* as in port_wait_for_room */
+        if (w_spsc_look_back(&link->there) == 0 && atomic_exchange(&link->waiting, false))
+            w_port_ring_back(port, port->answers_number + i);
+    }
+}
+
 /* Everything is taken: all that comes back, whether it has rung yet or not; and every ring has room. */
 static bool port_calls_collect_all(weir_port *port)
 {
@@ -316,10 +331,7 @@ int weir_port_flush(weir_port *port, uint64_t timeout_ns)
     int result = 0;
     w_port_publish(port);
     while (!port_calls_is_taken(port) && result == 0) {
-        /* The shards tell when half of a ring is free: the rest is asked for in short steps. */
-        for (uint32_t i = 0; i < port->table->config->shards; i++)
-            if (port->links[i] != NULL)
-                atomic_store(&port->links[i]->waiting, true);
+        port_calls_await(port); /* the shards tell when half of a ring is free: the rest is asked for in short steps */
         uint64_t step_ns = w_base_add_saturated(port_calls_now_ns(port), WEIR_MILLISECOND / 4);
         result = w_port_sleep(port, w_base_min_u64(step_ns, deadline_ns));
         if (result == -ETIMEDOUT && port_calls_now_ns(port) < deadline_ns)

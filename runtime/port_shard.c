@@ -153,7 +153,6 @@ void w_port_release_there(struct w_link *link)
     w_spsc_release_read(there);
     /* head is stored, then `waiting` is looked at; w_port_reserve does it the other way round: one sees the other. */
     w_base_fence();
-    W_STEP();
     if (!atomic_load_explicit(&link->waiting, memory_order_relaxed) || there->tail_seen - there->read > there->bytes / 2)
         return;
     if (atomic_exchange(&link->waiting, false))

@@ -72,7 +72,6 @@ static inline uint8_t *w_spsc_reserve(struct w_spsc *ring, uint32_t bytes)
 {
     uint32_t place = ring->tail & (ring->bytes - 1), rest = ring->bytes - place, skip = bytes > rest ? rest : 0;
     if (W_UNLIKELY(ring->tail - ring->head_seen > ring->bytes - skip - bytes)) {
-        W_STEP();
         w_spsc_look_back(ring);
         if (ring->tail - ring->head_seen > ring->bytes - skip - bytes)
             return NULL;
@@ -86,7 +85,6 @@ static inline void w_spsc_commit(struct w_spsc *ring, const uint8_t *reserved, u
     uint32_t place = ring->tail & (ring->bytes - 1);
     bool wraps = reserved != ring->data + place;
     if (W_UNLIKELY(wraps || place == 0)) {
-        W_STEP();
         /* Relaxed: published by the next publish. The reader does not need the old value any more: for the tail to come here head must have passed
          * the start of memory before. Told at an exact fit too, so that it is never older than a lap. */
         atomic_store_explicit(&ring->skipped, ring->tail, memory_order_relaxed);
@@ -103,10 +101,8 @@ static inline bool w_spsc_is_published(const struct w_spsc *ring)
 
 static inline void w_spsc_publish(struct w_spsc *ring)
 {
-    W_STEP();
     /* Release: whoever sees this position sees the bytes before it, and `skipped`. */
     atomic_store_explicit(&ring->published, (uint64_t)ring->tail_pieces << 32 | ring->tail, memory_order_release);
-    W_STEP();
 }
 
 /* --- the reader --- */
@@ -114,7 +110,6 @@ static inline void w_spsc_publish(struct w_spsc *ring)
 /* Looks how far the writer has published: true when there is something behind `read`. */
 static inline bool w_spsc_look(struct w_spsc *ring)
 {
-    W_STEP();
     /* Acquire: pairs with w_spsc_publish. */
     uint64_t published = atomic_load_explicit(&ring->published, memory_order_acquire);
     ring->tail_seen = (uint32_t)published;
@@ -152,10 +147,8 @@ static inline void w_spsc_next(struct w_spsc *ring, uint32_t bytes)
 /* Everything before `position`, so many pieces since the beginning, may be written over. */
 static inline void w_spsc_release(struct w_spsc *ring, uint32_t position, uint32_t pieces)
 {
-    W_STEP();
     /* Release: pairs with w_spsc_look_back. What was read there was read before. */
     atomic_store_explicit(&ring->released, (uint64_t)pieces << 32 | position, memory_order_release);
-    W_STEP();
 }
 
 /* Everything that was read may be. */

@@ -42,7 +42,8 @@ static struct settings {
     uint32_t listen_count;
     const char *framing;
     uint32_t message_max_bytes;
-    bool limits;
+    bool limits, stats;
+    weir_listen_options listening;
     weir_config config;
 } settings = {.framing = "frame", .config = {.log = log_line, .log_level = WEIR_LOG_WARNING}};
 
@@ -56,19 +57,22 @@ static uint64_t number(struct argp_state *state, const char *option, const char 
     return value;
 }
 
-enum { OPTION_SPIN = 256, OPTION_MAX_MESSAGE, OPTION_IDLE, OPTION_CONNECTIONS, OPTION_LIMITS, OPTION_PIN };
+enum { OPTION_SPIN = 256, OPTION_MAX_MESSAGE, OPTION_IDLE, OPTION_CONNECTIONS, OPTION_LIMITS, OPTION_PIN, OPTION_PLACEMENT, OPTION_STATS };
 
 static const struct argp_option options[] = {
     {"listen", 'l', "ADDRESS", 0,
      "Listen here; may be repeated (default tcp://127.0.0.1:7000). tcp://HOST:PORT, unix:///PATH, unix://@NAME, fd://N, systemd://", 0},
     {"shards", 's', "N", 0, "Shards, each on a thread of its own (default: one for each cpu)", 0},
     {"pin", OPTION_PIN, NULL, 0, "Bind each shard to a cpu", 0},
+    {"placement", OPTION_PLACEMENT, "KIND", 0,
+     "kernel (default): its hash spreads the connections over the shards; round-robin: each shard in turn", 0},
     {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, or raw", 0},
     {"spin-us", OPTION_SPIN, "US", 0, "Look for work so long before sleeping (default 0)", 0},
     {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame 1 MiB, line 64 KiB)", 0},
     {"idle", OPTION_IDLE, "SECONDS", 0, "End connections on which nothing moves for so long (default: never)", 0},
     {"connections", OPTION_CONNECTIONS, "N", 0, "Most connections for each shard (default 16384)", 0},
     {"limits", OPTION_LIMITS, NULL, 0, "Print what all limits add up to before listening", 0},
+    {"stats", OPTION_STATS, NULL, 0, "Print at the end what each shard has had: the spread", 0},
     {0}};
 
 static error_t parse(int key, char *text, struct argp_state *state)
@@ -104,6 +108,14 @@ static error_t parse(int key, char *text, struct argp_state *state)
     case OPTION_LIMITS:
         settings.limits = true;
         return 0;
+    case OPTION_STATS:
+        settings.stats = true;
+        return 0;
+    case OPTION_PLACEMENT:
+        if (strcmp(text, "kernel") != 0 && strcmp(text, "round-robin") != 0)
+            argp_error(state, "--placement wants kernel or round-robin, not '%s'", text);
+        settings.listening.placement = text[0] == 'r' ? WEIR_PLACEMENT_ROUND_ROBIN : WEIR_PLACEMENT_KERNEL;
+        return 0;
     default:
         return ARGP_ERR_UNKNOWN;
     }
@@ -128,13 +140,23 @@ static int listen_everywhere(weir_error *error)
         settings.listen[settings.listen_count++] = "tcp://127.0.0.1:7000";
     for (uint32_t i = 0; i < settings.listen_count; i++) {
         weir_listener listener;
-        int result = weir_listen(runtime, settings.listen[i], &protocol, NULL, &listener, error);
+        int result = weir_listen(runtime, settings.listen[i], &protocol, &settings.listening, &listener, error);
         if (result != 0)
             return result;
         weir_listener_address(runtime, listener, address, sizeof address);
         printf("listening on %s\n", address);
     }
     return fflush(stdout);
+}
+
+static void print_stats(void)
+{
+    for (uint32_t i = 0; i < weir_shard_count(runtime); i++) {
+        weir_stats stats;
+        weir_shard_stats(weir_shard_at(runtime, i), &stats);
+        printf("shard %u: %llu connections, %llu messages in, %llu out in %llu sends\n", i, (unsigned long long)stats.accepted,
+               (unsigned long long)stats.messages_in, (unsigned long long)stats.messages_out, (unsigned long long)stats.sends);
+    }
 }
 
 int main(int argc, char **argv)
@@ -171,6 +193,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "weir-echo: %s\n", error.sentence);
     else if ((result = weir_run(runtime)) != 0)
         fprintf(stderr, "weir-echo: %s\n", weir_strerror(result));
+    if (settings.stats && result == 0)
+        print_stats();
     weir_close(&runtime);
     return result == 0 ? 0 : 1;
 }

@@ -401,6 +401,8 @@ void chorus_run(struct chorus *chorus)
             MUST_EQUAL(pthread_join(voice->thread, NULL), 0);
     }
     weir_port_close(&conductor);
+    if (!chorus->stopping) /* or a shard's blobs come home when it is over already, which only weir_close() sees */
+        UNTIL(NULL, hall_stats(&chorus->hall).queued_bytes == 0);
     weir_stop(chorus->hall.runtime);
     audience_finish(&chorus->audience);
     hall_stop(&chorus->hall);

@@ -270,8 +270,8 @@ struct cross_run {
     uint64_t opened, closed;
     uint64_t undelivered_messages, undelivered_bytes; /* by close events */
     uint64_t memory_out, memory_peak;
-    bool calm, leaving, stopping, broken, closing, sleeping;
-    uint64_t calmed_ns, left_ns, stopped_ns, deadline_ns, looked_ns;
+    bool calm, leaving, stopping, broken, closing, sleeping, was_quiet;
+    uint64_t calmed_ns, left_ns, stopped_ns, deadline_ns, look_ns;
     bool over[CROSS_SHARDS_MAX], turned[CROSS_SHARDS_MAX];
     uint64_t due_ns[CROSS_SHARDS_MAX];
     uint64_t turns;

@@ -57,6 +57,7 @@ void cross_actor_close(struct cross_actor *actor)
                (unsigned long long)stats.messages_sent, (unsigned long long)stats.messages_taken,
                (unsigned long long)stats.messages_undelivered);
     forget(actor);
+    actor->producer->messages_told = stats.messages_undelivered; /* what has come back and was not collected, too */
     actor->producer->closed = true;
     actor->event = -1;
     weir_port_close(&actor->port);

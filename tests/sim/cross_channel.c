@@ -279,7 +279,7 @@ void cross_channel_hear(struct cross_actor *actor, const weir_port_event *event)
 bool cross_channels_are_quiet(const struct cross_run *run)
 {
     for (const struct cross_channel *channel = run->channels; channel != NULL; channel = channel->next)
-        if (channel->owed)
+        if (channel->owed && (channel->actor->shard < 0 || !run->stopping))
             return false;
     return true;
 }

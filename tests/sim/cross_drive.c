@@ -9,6 +9,7 @@
 #define PATIENCE_NS (60 * WEIR_SECOND)      /* for each part of a run after the faults have stopped, virtual */
 #define STALL_NS    (20 * WEIR_MILLISECOND) /* everybody may be late by a few of these */
 #define LOOK_NS     WEIR_MILLISECOND
+#define QUIET_NS    (100 * WEIR_MILLISECOND)
 #define TURNS_MAX   5000000
 
 /* --- turns and acts --- */
@@ -70,8 +71,8 @@ static int choose(struct cross_run *run)
 static void let_time_pass(struct cross_run *run)
 {
     uint64_t due_ns = run->deadline_ns;
-    if (run->calm && !run->stopping && run->looked_ns + LOOK_NS < due_ns)
-        due_ns = run->looked_ns + LOOK_NS;
+    if (run->calm && !run->stopping && run->look_ns < due_ns)
+        due_ns = run->look_ns;
     for (uint32_t i = 0; i < run->plan.shards; i++)
         if (!run->over[i] && run->due_ns[i] < due_ns)
             due_ns = run->due_ns[i];
@@ -179,6 +180,7 @@ static void leave(struct cross_run *run)
     cross_note(run, "all is quiet: everybody leaves");
     cross_check_quiet(run);
     run->leaving = true;
+    run->was_quiet = false;
     run->left_ns = weir_sim_now_ns(run->world);
 }
 
@@ -194,6 +196,19 @@ static void close_down(struct cross_run *run)
             cross_actor_close(actor);
     }
     stop(run);
+}
+
+/* Is all quiet, and was it a while ago? (What has no answer, a join under way, is not seen otherwise.) */
+static void look(struct cross_run *run)
+{
+    bool quiet = (!run->leaving || all_finished(run)) && cross_is_quiet(run);
+    run->look_ns = weir_sim_now_ns(run->world) + (quiet ? QUIET_NS : LOOK_NS);
+    if (quiet && run->was_quiet && !run->leaving)
+        leave(run);
+    else if (quiet && run->was_quiet)
+        close_down(run);
+    else
+        run->was_quiet = quiet;
 }
 
 void cross_drive(struct cross_run *run)
@@ -212,13 +227,8 @@ void cross_drive(struct cross_run *run)
         }
         if (now_ns >= plan->stop_ns && !run->stopping)
             stop(run);
-        if (run->calm && !run->stopping && now_ns >= run->looked_ns + LOOK_NS) {
-            run->looked_ns = now_ns;
-            if (!run->leaving && cross_is_quiet(run))
-                leave(run);
-            else if (run->leaving && all_finished(run) && cross_is_quiet(run))
-                close_down(run);
-        }
+        if (run->calm && !run->stopping && now_ns >= run->look_ns)
+            look(run);
         watch(run);
         cross_go_on(run);
     }
