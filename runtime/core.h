@@ -86,7 +86,10 @@ struct w_core {
     struct weir_channel **owns;          /* own channels attached to connections of this shard, by their numbers */
     struct w_link *stirred;              /* links over which something goes back at the end of the turn */
     struct w_link *stalled;              /* links with a record that waits for memory */
-    _Atomic bool over;                   /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
+    uint32_t looked_link; /* the link looked after last, and what was found there, unread and unrung: where, and since when; 0: nothing */
+    uint32_t late_position;
+    uint64_t late_since_ns;
+    _Atomic bool over; /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
     /* What lower levels call and higher ones do. conn_word: any thread: {pressed, generation}; 0: there never was such a slot. */
     uint64_t (*conn_word)(const struct w_core *core, uint32_t slot);
     /* The same: the protocol of the connection that an id names, or NULL: it has ended. */

@@ -15,7 +15,8 @@
 
 #define RECORDS_MAX      4096u /* in a turn */
 #define LINK_RECORDS_MAX 512u  /* of them, of one link before the others have had their turn */
-#define MEMBERS_A_RECORD 8u    /* a message to so many members of a group counts like one record more */
+#define LATE_NS          (10 * WEIR_MILLISECOND)
+#define MEMBERS_A_RECORD 8u /* a message to so many members of a group counts like one record more */
 
 enum verdict { DONE, NO_MEMORY, NO_ROOM_BACK };
 
@@ -247,6 +248,32 @@ static void crossing_retry(struct w_core *core)
     }
 }
 
+/* True when there is something to be read, and nothing that will tell of it. */
+static bool crossing_is_unrung(const struct w_link *link)
+{
+    return link != NULL && !link->stalled && !atomic_load_explicit(&link->back_waiting, memory_order_relaxed) &&
+           (uint32_t)atomic_load_explicit(&link->there.published, memory_order_relaxed) != link->there.read;
+}
+
+void w_crossing_look_after(struct w_core *core)
+{
+    struct w_link *link = core->links[core->looked_link];
+    uint64_t now_ns = core->io->now_ns;
+    if (w_bell_is_due(&core->bell))
+        return;
+    if (!crossing_is_unrung(link)) {
+        core->late_since_ns = 0;
+        core->looked_link = (core->looked_link + 1) % core->ports->capacity;
+    } else if (core->late_since_ns == 0 || core->late_position != link->there.read) {
+        core->late_position = link->there.read;
+        core->late_since_ns = now_ns;
+    } else if (now_ns - core->late_since_ns > LATE_NS) { /* not a port that is just about to ring */
+        core->late_since_ns = 0;
+        w_stats_add(&core->stats.late_finds, 1);
+        w_bell_ring(&core->bell, link->port->number);
+    }
+}
+
 bool w_crossing_is_short(struct w_core *core)
 {
     weir_port *port = core->port;
@@ -255,7 +282,9 @@ bool w_crossing_is_short(struct w_core *core)
         port->poor_tell = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed) <= budget - budget / W_CORE_RELIEF_PART;
         w_port_collect_poor(port, crossing_event);
     }
-    return core->stalled != NULL || port->poor;
+    if (W_UNLIKELY(port->later_first != NULL))
+        w_port_call_again(port);
+    return core->stalled != NULL || port->poor || port->later_first != NULL;
 }
 
 void w_crossing_turn(struct w_core *core)

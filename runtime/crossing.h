@@ -8,6 +8,9 @@
 /* One turn's part of it. */
 void w_crossing_turn(struct w_core *core);
 
+/* After a sleep: looks whether something lies in a ring that nobody has rung for. It never should: counted in late_finds, and taken all the same. */
+void w_crossing_look_after(struct w_core *core);
+
 /* Does something that crosses wait for memory? Then it is to be looked at again soon. */
 bool w_crossing_is_short(struct w_core *core);
 

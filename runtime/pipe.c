@@ -202,10 +202,11 @@ void w_pipe_over(weir_conn *conn)
     weir_conn *other = pipe_other_here(conn, id.value);
     if (other != NULL)
         pipe_lost(other, (weir_reason)conn->reason);
-    else if (pipe_is_far(conn))
-        w_port_call_later(core->port, id, pipe_lost_here, conn->reason);
+    bool far = other == NULL && pipe_is_far(conn);
     extra->pipe = 0;
-    w_conn_trim_extra(conn);
+    w_conn_trim_extra(conn); /* first: its piece may be what the call needs if it has to wait */
+    if (far)
+        w_port_call_later(core->port, id, pipe_lost_here, conn->reason);
 }
 
 /* --- the beginning --- */

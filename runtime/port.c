@@ -521,9 +521,15 @@ int w_port_call(weir_port *port, weir_id id, w_port_function function, uint64_t 
     return 0;
 }
 
+/* No room in the ring, or no memory for the ring. */
+static bool port_is_to_wait(int result)
+{
+    return result == -EAGAIN || result == -ENOMEM;
+}
+
 void w_port_call_later(weir_port *port, weir_id id, w_port_function function, uint64_t argument)
 {
-    if (port->later_first == NULL && w_port_call(port, id, function, argument) != -EAGAIN)
+    if (port->later_first == NULL && !port_is_to_wait(w_port_call(port, id, function, argument)))
         return;
     struct w_port_later *later = w_pool_take(port->pool, sizeof *later);
     if (later == NULL)
@@ -539,7 +545,8 @@ void w_port_call_later(weir_port *port, weir_id id, w_port_function function, ui
 void w_port_call_again(weir_port *port)
 {
     struct w_port_later *later;
-    while ((later = port->later_first) != NULL && w_port_call(port, later->id, later->call.function, later->call.argument) != -EAGAIN) {
+    while ((later = port->later_first) != NULL &&
+           !port_is_to_wait(w_port_call(port, later->id, later->call.function, later->call.argument))) {
         port->later_first = later->next;
         w_pool_give(port->pool, later, sizeof *later);
     }

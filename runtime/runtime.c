@@ -420,7 +420,7 @@ void weir_shard_stats(const weir_shard *shard, weir_stats *stats)
     stats->memory_peak_bytes = atomic_load_explicit(&core->pool.peak_bytes, memory_order_relaxed);
     stats->allocations = atomic_load_explicit(&core->pool.allocations, memory_order_relaxed);
     stats->completion_overflows = atomic_load_explicit(&core->io->counters.completion_overflows, memory_order_relaxed);
-    stats->late_finds = atomic_load_explicit(&core->io->counters.late_finds, memory_order_relaxed);
+    stats->late_finds += atomic_load_explicit(&core->io->counters.late_finds, memory_order_relaxed);
     stats->sleeps = atomic_load_explicit(&core->io->counters.sleeps, memory_order_relaxed);
 }
 

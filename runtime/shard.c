@@ -420,6 +420,11 @@ int w_shard_turn(weir_shard *shard, uint64_t *rest_ns)
     w_wheel_advance(&core->wheel, core->io->now_ns); /* timers set from here on count from now */
     bool more = shard_take(shard);
     shard_follow_orders(shard);
+    uint64_t sleeps = atomic_load_explicit(&core->io->counters.sleeps, memory_order_relaxed);
+    if (W_UNLIKELY(sleeps != shard->sleeps_seen)) {
+        shard->sleeps_seen = sleeps;
+        w_crossing_look_after(core);
+    }
     if (core->stalled != NULL || w_bell_is_due(&core->bell))
         w_crossing_turn(core);
     more |= w_wheel_turn(&core->wheel, core->io->now_ns, TIMERS_MAX) == TIMERS_MAX;

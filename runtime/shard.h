@@ -32,6 +32,7 @@ struct weir_shard {
     struct w_wheel_entry stop_timer;
     uint32_t looked_count;  /* conns.count when the listeners were looked at last */
     uint32_t drained_slots; /* STOPPING: slots below this have been told to drain */
+    uint64_t sleeps_seen;   /* its sleeps, when links were looked after last */
     uint32_t spin_losses;   /* spins lost in a row */
     uint32_t spin_skips;    /* sleeps to go without a spin */
     _Atomic uint8_t state;  /* enum w_shard_state; written by its thread */

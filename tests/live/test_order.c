@@ -47,10 +47,11 @@ START_TEST(onto_a_thousand)
 }
 END_TEST
 
-START_TEST(with_pauses)
+static void with_pauses_and_spins(uint64_t spin_ns)
 {
     static struct chorus chorus;
     chorus_init(&chorus, 3);
+    chorus.hall.config.spin_ns = spin_ns;
     chorus.seats = 6;
     chorus.ports = 4;
     chorus.channels = 4;
@@ -61,6 +62,12 @@ START_TEST(with_pauses)
     chorus_run(&chorus);
     MUST_EQUAL(atomic_load(&chorus.audience.messages), (uint64_t)11 * 6 * (1500 / LESS));
     chorus_close(&chorus);
+}
+
+START_TEST(with_pauses)
+{
+    with_pauses_and_spins(0);
+    with_pauses_and_spins(50 * WEIR_MICROSECOND);
 }
 END_TEST
 

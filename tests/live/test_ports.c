@@ -320,6 +320,41 @@ START_TEST(a_full_ring_publishes_by_itself)
 }
 END_TEST
 
+/* --- idle --- */
+
+START_TEST(idle_ports_wake_nobody)
+{
+    struct hall hall;
+    struct tally tally = {0};
+    weir_port_stats before, after;
+    weir_channel *channel = NULL;
+    weir_group group;
+    hall_init(&hall, 2);
+    hall_open_apart(&hall, 2);
+    weir_port *port = hall_port(&hall);
+    MUST_EQUAL(weir_channel_open(port, hall.seats[1].id, NULL, &channel), 0);
+    MUST_EQUAL(weir_channel_send(channel, "by channel", 10), 0);
+    MUST_EQUAL(weir_group_open(hall.runtime, &group), 0);
+    for (uint32_t i = 0; i < 2; i++)
+        MUST_EQUAL(weir_group_join(port, group, hall.seats[i].id), 0);
+    visitor_expect_frame(NULL, hall.seats[1].visitor, "by channel", 10);
+    tally_settle(&tally, &hall, port);
+    fixture_sleep_ns(MILLISECONDS(300));
+    uint64_t turns = hall_stats(&hall).turns;
+    fixture_sleep_ns(MILLISECONDS(1000));
+    MUST_EQUAL(hall_stats(&hall).turns, turns);
+    weir_port_stats_get(port, &before);
+    MUST_EQUAL(hall_send(port, &hall.seats[0], 100, 1), 0); /* one wake for one message to a shard that sleeps */
+    hall_expect(&hall, &hall.seats[0], 100, 1);
+    weir_port_stats_get(port, &after);
+    MUST_EQUAL(after.publishes, before.publishes + 1);
+    MUST_EQUAL(after.wakes, before.wakes + 1);
+    weir_channel_close(&channel);
+    weir_port_close(&port);
+    hall_close(&hall);
+}
+END_TEST
+
 /* --- misuse --- */
 
 static struct hall misused;
@@ -353,6 +388,62 @@ START_TEST(two_threads_in_one_port_are_found_out)
 }
 END_TEST
 
+static void leave_a_port_open(void)
+{
+    hall_init(&misused, 1);
+    hall_open_here(&misused, 1);
+    hall_port(&misused);
+    weir_close(&misused.runtime);
+}
+
+static void close_a_shards_port(void)
+{
+    hall_init(&misused, 1);
+    hall_open_here(&misused, 1);
+    weir_port *port = weir_shard_port(misused.fixture.shard);
+    weir_port_close(&port);
+}
+
+static void take_a_shards_port_elsewhere(void)
+{
+    hall_init(&misused, 1);
+    hall_open_apart(&misused, 1);
+    weir_shard_port(hall_shard(&misused, 0));
+}
+
+static void *send_by_a_shards_port(void *user)
+{
+    weir_port_send(user, misused.seats[0].id, "x", 1);
+    return NULL;
+}
+
+static void send_by_a_shards_port_elsewhere(void)
+{
+    pthread_t thread;
+    hall_init(&misused, 1);
+    hall_open_here(&misused, 1);
+    pthread_create(&thread, NULL, send_by_a_shards_port, weir_shard_port(misused.fixture.shard));
+    pthread_join(thread, NULL);
+}
+
+START_TEST(misuse_is_found_out)
+{
+    struct {
+        void (*how)(void);
+        const char *saying;
+    } ways[] = {{leave_a_port_open, "port"},
+                {close_a_shards_port, "shard"},
+                {take_a_shards_port_elsewhere, "thread"},
+                {send_by_a_shards_port_elsewhere, "thread"}};
+    for (uint32_t i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        struct death death = death_of(ways[i].how);
+        if (!death_is_abort(&death, ways[i].saying))
+            ck_abort_msg("misuse %u: status %x, saying \"%s\"", i, (unsigned)death.status, death.said);
+    }
+}
+END_TEST
+
 FIXTURE_MAIN("ports", opening_and_closing, no_opening_while_stopping, opening_without_memory, many_at_once_from_any_thread,
              closing_gives_back, handed_over_to_another_thread, closed_with_messages_under_way, closing_the_runtime_with_shards_talking,
-             corked_sends_collect, a_full_ring_publishes_by_itself, two_threads_in_one_port_are_found_out)
+             corked_sends_collect, a_full_ring_publishes_by_itself, idle_ports_wake_nobody, two_threads_in_one_port_are_found_out,
+             misuse_is_found_out)

@@ -3,6 +3,7 @@
 #include "hall.h"
 
 #include <errno.h>
+#include <poll.h>
 
 /* --- in order with sends --- */
 
@@ -331,6 +332,82 @@ START_TEST(a_shard_hears_what_was_not_delivered)
 }
 END_TEST
 
+/* --- shards that an embedder turns, each on a thread of his --- */
+
+enum { EMBEDDED = 2 };
+
+struct embedder {
+    pthread_t thread;
+    weir_shard *shard;
+};
+
+struct embedding {
+    weir_runtime *runtime;
+    weir_protocol protocol;
+    struct embedder embedders[EMBEDDED];
+    int pairs[EMBEDDED][2];
+    weir_id ids[EMBEDDED];
+    atomic_uint started;
+};
+
+static void adopt_one(weir_shard *shard)
+{
+    struct embedding *embedding = weir_runtime_user(weir_shard_runtime(shard));
+    uint32_t index = weir_shard_index(shard);
+    MUST_EQUAL(weir_adopt(shard, embedding->pairs[index][0], &embedding->protocol, NULL, &embedding->ids[index]), 0);
+    atomic_fetch_add(&embedding->started, 1);
+}
+
+static void *turn_and_sleep(void *user)
+{
+    struct embedder *embedder = user;
+    struct pollfd wait = {.fd = weir_turn_descriptor(embedder->shard), .events = POLLIN};
+    uint64_t sleep_ns;
+    MUST(wait.fd >= 0);
+    while (weir_turn(embedder->shard, &sleep_ns) == 0)
+        poll(&wait, 1, sleep_ns == 0 ? 0 : sleep_ns == WEIR_FOREVER ? -1 : (int)(sleep_ns / WEIR_MILLISECOND + 1));
+    return NULL;
+}
+
+START_TEST(a_port_wakes_embedded_shards)
+{
+    static struct embedding embedding;
+    weir_config config = {.shards = EMBEDDED, .connections = 16, .on_start = adopt_one, .user = &embedding};
+    weir_port *port = NULL;
+    MUST_EQUAL(weir_codec_frame(&embedding.protocol.codec, NULL), 0);
+    MUST_EQUAL(weir_open(&config, &embedding.runtime, NULL), 0);
+    for (uint32_t i = 0; i < EMBEDDED; i++) {
+        MUST_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, embedding.pairs[i]), 0);
+        embedding.embedders[i].shard = weir_shard_at(embedding.runtime, i);
+        MUST_EQUAL(pthread_create(&embedding.embedders[i].thread, NULL, turn_and_sleep, &embedding.embedders[i]), 0);
+    }
+    UNTIL(NULL, atomic_load(&embedding.started) == EMBEDDED);
+    MUST_EQUAL(weir_port_open(embedding.runtime, NULL, &port, NULL), 0);
+    for (uint32_t round = 0; round < 5000 / FIXTURE_SLOWER; round++) {
+        uint8_t got[12];
+        for (uint32_t i = 0; i < EMBEDDED; i++) {
+            MUST_EQUAL(weir_port_send_wait(port, embedding.ids[i], "wake up!", 8, FIXTURE_WAIT_NS), 0);
+            struct pollfd wait = {.fd = embedding.pairs[i][1], .events = POLLIN};
+            if (poll(&wait, 1, FIXTURE_SLOWER * 10000) != 1)
+                ck_abort_msg("a wake-up was lost: round %u, shard %u", round, i);
+            MUST_EQUAL(recv(embedding.pairs[i][1], got, sizeof got, MSG_WAITALL), 12);
+        }
+        if (round % 10 == 0) /* pauses of all lengths about the length of falling asleep */
+            fixture_sleep_ns(round * 7919 % 80000);
+    }
+    weir_port_close(&port);
+    weir_stop(embedding.runtime);
+    for (uint32_t i = 0; i < EMBEDDED; i++) {
+        close(embedding.pairs[i][1]);
+        MUST_EQUAL(pthread_join(embedding.embedders[i].thread, NULL), 0);
+    }
+    weir_stats stats;
+    weir_runtime_stats(embedding.runtime, &stats);
+    MUST_EQUAL(stats.late_finds, 0);
+    weir_close(&embedding.runtime);
+}
+END_TEST
+
 /* --- at the stop --- */
 
 enum { STOP_POSTERS = 3 };
@@ -458,4 +535,4 @@ END_TEST
 
 FIXTURE_MAIN("posts", functions_run_in_order_with_sends, functions_under_way_when_the_port_closes, a_ring_full_of_functions,
              a_shard_posts_to_the_others, to_itself_means_in_the_next_turn, posting_to_itself_wakes, pressure_crosses_shards,
-             a_shard_hears_what_was_not_delivered, what_was_not_run_is_told, not_run_for_certain)
+             a_shard_hears_what_was_not_delivered, a_port_wakes_embedded_shards, what_was_not_run_is_told, not_run_for_certain)

@@ -28,7 +28,7 @@
 #define CROSS_THREADS_MAX  4
 #define CROSS_ACTORS_MAX   (CROSS_SHARDS_MAX + CROSS_THREADS_MAX)
 #define CROSS_CHANNELS_MAX 4 /* of an actor at a time */
-#define CROSS_GROUPS_MAX   10
+#define CROSS_GROUPS_MAX   16
 #define CROSS_EVENTS_MAX   64
 #define CROSS_PAYLOAD_MAX  20000
 #define CROSS_PROTOCOLS    3 /* two kinds of frames, and raw */
@@ -362,7 +362,9 @@ void cross_channels_check(const struct cross_run *run);
 /* --- cross_group.c --- */
 void cross_group_act(struct cross_actor *actor);
 void cross_group_came(struct cross_client *client, const struct cross_head *head);
+/* A join has failed; and: a port is closed, to which a failure may have been on its way. */
 void cross_group_doubt(struct cross_run *run, uint32_t client);
+void cross_group_lose(struct cross_run *run, uint32_t producer);
 void cross_groups_check(struct cross_run *run);
 
 /* --- cross_engine.c --- */

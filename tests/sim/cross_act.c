@@ -4,6 +4,8 @@
 
 #include "tests/sim/cross.h"
 
+#define PATIENCE_NS (30 * WEIR_SECOND)
+
 /* Somebody who can be sent messages to: mostly one that is there. -1: nobody. */
 int cross_act_choose_client(struct cross_actor *actor)
 {
@@ -31,6 +33,12 @@ static uint32_t choose_bytes(struct cross_run *run)
     return least + (uint32_t)cross_magnitude(run, 0, 2000);
 }
 
+/* A good day, and it never stops reading. */
+static bool reads(const struct cross_run *run, int client)
+{
+    return run->plan.clean && run->clients[client].deaf_until_ns == 0;
+}
+
 static void send_some(struct cross_actor *actor)
 {
     struct cross_run *run = actor->run;
@@ -38,8 +46,11 @@ static void send_some(struct cross_actor *actor)
     if (client < 0)
         return;
     if (actor->shard < 0 && cross_one_of(run, 8)) {
+        bool patient = !run->sleeping && cross_one_of(run, 4);
         uint64_t timeout_ns = run->sleeping || cross_one_of(run, 3) ? 0 : cross_magnitude(run, WEIR_MICROSECOND, 20 * WEIR_MILLISECOND);
-        cross_actor_send_wait(actor, (uint32_t)client, choose_bytes(run), timeout_ns);
+        int code = cross_actor_send_wait(actor, (uint32_t)client, choose_bytes(run), patient ? PATIENCE_NS : timeout_ns);
+        CROSS_CHECK(run, !patient || code != -ETIMEDOUT || !reads(run, client), "client %d reads, and there is no room for it in %llu s",
+                    client, (unsigned long long)(PATIENCE_NS / WEIR_SECOND));
         return;
     }
     uint32_t burst = 1 + (uint32_t)cross_magnitude(run, 0, 20);

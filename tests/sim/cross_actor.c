@@ -59,6 +59,8 @@ void cross_actor_close(struct cross_actor *actor)
     forget(actor);
     actor->producer->messages_told = stats.messages_undelivered; /* what has come back and was not collected, too */
     actor->producer->closed = true;
+    if (cross_is_lean(run))
+        cross_group_lose(run, producer->number);
     actor->event = -1;
     weir_port_close(&actor->port);
     CROSS_CHECK(run, actor->port == NULL, "weir_port_close left its pointer");

@@ -136,7 +136,7 @@ void cross_group_act(struct cross_actor *actor)
         return;
     }
     uint64_t choice = cross_below(run, 16);
-    if (choice == 0 && cross_permille(run, 10 * run->plan.change_permille))
+    if (choice == 0 && run->plan.change_permille > 0 && cross_one_of(run, 2))
         close_one(run, group);
     else if (choice < 6)
         change_one(actor, group, cross_below(run, 4) != 0);
@@ -149,6 +149,14 @@ void cross_group_doubt(struct cross_run *run, uint32_t client)
 {
     for (uint32_t i = 0; i < CROSS_GROUPS_MAX; i++)
         run->groups[i].keeper[client] = CROSS_MANY;
+}
+
+void cross_group_lose(struct cross_run *run, uint32_t producer)
+{
+    for (uint32_t i = 0; i < CROSS_GROUPS_MAX; i++)
+        for (uint32_t k = 0; k < CROSS_CLIENTS_MAX; k++)
+            if (run->groups[i].keeper[k] == (int)producer)
+                run->groups[i].keeper[k] = CROSS_MANY;
 }
 
 /* --- what comes of it --- */

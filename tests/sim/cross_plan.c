@@ -193,7 +193,7 @@ static void plan_actors(struct cross_run *run)
     for (uint32_t i = 0; i < plan->shards + plan->threads; i++) {
         struct cross_actor *actor = &run->actors[i];
         *actor = (struct cross_actor){.run = run, .index = i, .shard = i < plan->shards ? (int)i : -1, .event = -1};
-        actor->acts_left = (uint32_t)cross_magnitude(run, 0, i < plan->shards ? 100 : 400);
+        actor->acts_left = (uint32_t)cross_magnitude(run, 0, i < plan->shards ? 300 : 1200);
         actor->burst_max = 1 + (uint32_t)cross_magnitude(run, 0, 60);
         actor->pace_ns_max = cross_magnitude(run, WEIR_MICROSECOND, 20 * WEIR_MILLISECOND);
         actor->collects = (uint32_t)cross_below(run, 9);
@@ -214,7 +214,7 @@ void cross_plan_make(struct cross_run *run)
     plan->calm_ns = WEIR_SECOND + cross_magnitude(run, 50 * WEIR_MILLISECOND, 3 * WEIR_SECOND);
     plan->stop_ns = plan->cut_ns = plan->break_ns = UINT64_MAX;
     if (!plan->clean && cross_one_of(run, 5))
-        plan->stop_ns = WEIR_SECOND + cross_magnitude(run, WEIR_MICROSECOND, WEIR_SECOND);
+        plan->stop_ns = WEIR_SECOND + cross_magnitude(run, WEIR_MICROSECOND, cross_one_of(run, 2) ? WEIR_SECOND : 50 * WEIR_MILLISECOND);
     if (!plan->clean && cross_one_of(run, 8))
         plan->cut_ns = WEIR_SECOND + cross_magnitude(run, WEIR_MICROSECOND, WEIR_SECOND);
     if (!plan->clean && cross_one_of(run, 24))
