@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* audience: the far ends of many connections, read by a thread of its own. Each message says who made it and which of his to this connection it is; the
- * audience checks that each is whole, and that each producer's come in order with none missing and none twice. It can be slow, and it can leave.
+/* audience: the far ends of many connections, read by a thread of its own. Each message says who made it and which of his to this
+ * connection it is; the audience checks that each is whole, and that each producer's come in order with none missing and none twice.
+ * It can be slow, and it can leave.
  *
  *     audience_open(&audience, 100, producers);
  *     audience.ears[i].descriptor = ...;          // a non-blocking socket, the audience's from now on

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* chorus: producers of every kind that all send to the same seats at once: threads with a port, threads with own channels, and shards with functions that
- * send. Each numbers its messages to each seat, so that an audience can check them; afterwards each producer's sums must close. */
+/* chorus: producers of every kind that all send to the same seats at once: threads with a port, threads with own channels, and shards
+ * with functions that send. Each numbers its messages to each seat, so that an audience can check them; afterwards each producer's
+ * sums must close. */
 #ifndef TEST_CHORUS_H
 #define TEST_CHORUS_H
 

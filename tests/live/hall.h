@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* hall: a runtime of several shards and connections of which the test knows the shard. Each connection is a seat: one end of a socket pair, adopted
- * by shard number % shards when the shard starts; the other end, the visitor, is the test's. The shards are turned by the test's own thread
- * ("here") or by weir's ("apart"). Closing a hall checks the sums that every runtime promises, and that all memory went home.
+/* hall: a runtime of several shards and connections of which the test knows the shard. Each connection is a seat: one end of a socket
+ * pair, adopted by shard number % shards when the shard starts; the other end, the visitor, is the test's. The shards are turned by
+ * the test's own thread ("here") or by weir's ("apart"). Closing a hall checks the sums that every runtime promises, and that all
+ * memory went home.
  *
  *     hall_init(&hall, 2);
  *     ...hall.config, hall.protocol, the hooks...

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* channel ends: a connection that ends in mid-stream, by each way, and what its channels are told: committed = delivered + undelivered; and what the
- * visitor of a unix socket can read is what was delivered. */
+/* channel ends: a connection that ends in mid-stream, by each way, and what its channels are told: committed = delivered +
+ * undelivered; and what the visitor of a unix socket can read is what was delivered. */
 #include "hall.h"
 
 #include <errno.h>

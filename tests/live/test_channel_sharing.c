@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* channel sharing: many producers on one connection, each message whole, each producer in order, nothing lost, nobody starved; and beside them the
- * connection's own sends and its control lane. */
+/* channel sharing: many producers on one connection, each message whole, each producer in order, nothing lost, nobody starved; and
+ * beside them the connection's own sends and its control lane. */
 #include "audience.h"
 #include "hall.h"
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* channels: opening and closing, every way to put a message into one and every code it may answer, full and room, and closing what is not empty. */
+/* channels: opening and closing, every way to put a message into one and every code it may answer, full and room, and closing what is
+ * not empty. */
 #include "hall.h"
 
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* flood: two shards fill each other's connections at full speed, both ways, for a while: nobody's stream ever stops, no connection ends for it, and all
- * sums close. */
+/* flood: two shards fill each other's connections at full speed, both ways, for a while: nobody's stream ever stops, no connection
+ * ends for it, and all sums close. */
 #include "chorus.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* group crowds: a thousand members, many senders at once, members that come and go meanwhile, and a chat: handlers that send to the group they are in. */
+/* group crowds: a thousand members, many senders at once, members that come and go meanwhile, and a chat: handlers that send to the
+ * group they are in. */
 #include "audience.h"
 #include "hall.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* groups: joining and leaving across shards, sends to all but one, order with direct sends, big messages, codecs that differ, members that are slow or
- * end, and what the group counts. */
+/* groups: joining and leaving across shards, sends to all but one, order with direct sends, big messages, codecs that differ, members
+ * that are slow or end, and what the group counts. */
 #include "hall.h"
 
 #include <errno.h>

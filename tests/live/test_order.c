@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* order: producers of every kind (threads with ports, threads with own channels, shards) onto one connection and onto a thousand; each message is whole,
- * each producer's come in order, none is missing; with pauses, with slow receivers, with connections that end at the worst moment, with a
- * stop in the middle; and afterwards every sender's sums close and all memory has gone home. */
+/* order: producers of every kind (threads with ports, threads with own channels, shards) onto one connection and onto a thousand; each
+ * message is whole, each producer's come in order, none is missing; with pauses, with slow receivers, with connections that end at the
+ * worst moment, with a stop in the middle; and afterwards every sender's sums close and all memory has gone home. */
 #include "chorus.h"
 
 #include <errno.h>

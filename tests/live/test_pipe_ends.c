@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* pipe ends: how the end of one connection becomes the end of the other: half-closed, finished, reset, ended here, stopped; and many pipes on weir's
- * threads, with sums that close. */
+/* pipe ends: how the end of one connection becomes the end of the other: half-closed, finished, reset, ended here, stopped; and many
+ * pipes on weir's threads, with sums that close. */
 #include "audience.h"
 #include "hall.h"
 
@@ -151,7 +151,8 @@ START_TEST(aborted_here)
 }
 END_TEST
 
-/* When one ends in any other way, the other is ended gracefully: here the first's peer dribbles a frame for too long, or sends one too big. */
+/* When one ends in any other way, the other is ended gracefully: here the first's peer dribbles a frame for too long, or sends one too
+ * big. */
 START_TEST(ended_by_a_limit)
 {
     for (int bits = 0; bits < 4; bits++) {
@@ -206,8 +207,12 @@ static void join_next(weir_shard *shard, void *user)
 {
     struct seat *seat = user, *next = seat + (seat->number % 8 < 4 ? 2 : 1);
     weir_conn *conn = weir_find(shard, seat->id);
-    if (conn != NULL) /* it may have ended meanwhile, and so may the other */
-        (void)weir_pipe(conn, next->id);
+    int result = conn == NULL ? -ESTALE : weir_pipe(conn, next->id);
+    if (result == 0)
+        return;
+    if (conn != NULL) /* either may have ended meanwhile; the other would wait for the pipe for ever */
+        weir_abort(conn);
+    (void)weir_end_id(shard, next->id);
 }
 
 /* What comes before a shard has heard of the pipe waits for it. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* port pressure: no room on a connection, in a ring, of memory, for events; what tells that there is room again; and every way to wait for it. */
+/* port pressure: no room on a connection, in a ring, of memory, for events; what tells that there is room again; and every way to wait
+ * for it. */
 #include "hall.h"
 
 #include <errno.h>

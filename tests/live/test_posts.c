@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* posts: functions run on shards, in order with what is sent; shards that talk to each other through their ports; and what is under way at the stop. */
+/* posts: functions run on shards, in order with what is sent; shards that talk to each other through their ports; and what is under
+ * way at the stop. */
 #include "hall.h"
 
 #include <errno.h>
