@@ -133,6 +133,8 @@ int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
         return result;
     if (conn->state != W_CONN_OPEN)
         return conn->state < W_CONN_OPEN && conn->state != W_CONN_FREE ? -ENOTCONN : -EPIPE;
+    if (conn->half_closed) /* a pipe's: its other end's peer has finished */
+        return -EPIPE;
     uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
     bool was_empty = w_writer_queued_bytes(&conn->writer) == 0;
     if (sealed_bytes > W_WRITER_LANE_BYTES)

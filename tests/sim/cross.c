@@ -64,6 +64,7 @@ const char *cross_feat_name(enum cross_feat feat)
         [CROSS_PORT_ENDED] = "ended by a port",
         [CROSS_LATER] = "later for another",
         [CROSS_SLEPT] = "slept and woken",
+        [CROSS_CONTROL] = "control",
     };
     return names[feat];
 }
@@ -160,6 +161,7 @@ static void open_service(struct cross_run *run)
     for (uint32_t i = 0; i < run->plan.shards; i++) {
         run->shards[i] = weir_shard_at(run->runtime, i);
         run->actors[i].producer = cross_producer_make(run, CROSS_OF_SHARD, i);
+        run->controls[i] = cross_producer_make(run, CROSS_OF_CONTROL, i);
         CROSS_CHECK(run, weir_turn_descriptor(run->shards[i]) >= 0, "no descriptor to sleep on");
     }
     for (uint32_t i = run->plan.shards; i < run->plan.shards + run->plan.threads; i++)

@@ -63,6 +63,7 @@ enum cross_feat {
     CROSS_PORT_ENDED, /* weir_port_end came to its end */
     CROSS_LATER,      /* a handler waited for another shard's connection */
     CROSS_SLEPT,      /* a blocking call slept and was woken */
+    CROSS_CONTROL,    /* a message went ahead of the others */
     CROSS_FEATS
 };
 
@@ -70,7 +71,7 @@ enum cross_feat {
 enum cross_manner {
     CROSS_STAY,       /* until the run's end: half-closes then, and reads to the end */
     CROSS_HALF_CLOSE, /* when it has written everything */
-    CROSS_CLOSE,      /* in mid-stream */
+    CROSS_CLOSE,      /* in mid-stream; from here on not on a good day */
     CROSS_RESET,
     CROSS_MANNERS
 };
@@ -79,7 +80,7 @@ struct cross_run;
 
 /* --- the books --- */
 
-enum cross_kind { CROSS_OF_PORT, CROSS_OF_SHARD, CROSS_OF_CHANNEL, CROSS_OF_CLIENT };
+enum cross_kind { CROSS_OF_PORT, CROSS_OF_SHARD, CROSS_OF_CHANNEL, CROSS_OF_CLIENT, CROSS_OF_CONTROL };
 
 /* Begins each payload. */
 struct cross_head {
@@ -261,6 +262,7 @@ struct cross_run {
     struct cross_client clients[CROSS_CLIENTS_MAX];
     struct cross_actor actors[CROSS_ACTORS_MAX]; /* the shards' first */
     struct cross_group groups[CROSS_GROUPS_MAX];
+    struct cross_producer *controls[CROSS_SHARDS_MAX]; /* of each shard, what goes ahead of everything */
     struct cross_producer **producers;
     uint32_t producer_count;
     struct cross_channel *channels;
@@ -332,6 +334,7 @@ void cross_actor_close(struct cross_actor *actor);
 /* Sends one message directly: what weir answered. */
 int cross_actor_send(struct cross_actor *actor, uint32_t client, uint32_t bytes);
 int cross_actor_send_wait(struct cross_actor *actor, uint32_t client, uint32_t bytes, uint64_t timeout_ns);
+int cross_actor_send_control(struct cross_actor *actor, uint32_t client, uint32_t bytes);
 int cross_actor_post(struct cross_actor *actor, uint32_t shard);
 int cross_actor_end(struct cross_actor *actor, uint32_t client);
 /* One event has come back. */

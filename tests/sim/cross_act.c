@@ -48,9 +48,15 @@ static void send_some(struct cross_actor *actor)
     if (actor->shard < 0 && cross_one_of(run, 8)) {
         bool patient = !run->sleeping && cross_one_of(run, 4);
         uint64_t timeout_ns = run->sleeping || cross_one_of(run, 3) ? 0 : cross_magnitude(run, WEIR_MICROSECOND, 20 * WEIR_MILLISECOND);
-        int code = cross_actor_send_wait(actor, (uint32_t)client, choose_bytes(run), patient ? PATIENCE_NS : timeout_ns);
-        CROSS_CHECK(run, !patient || code != -ETIMEDOUT || !reads(run, client), "client %d reads, and there is no room for it in %llu s",
-                    client, (unsigned long long)(PATIENCE_NS / WEIR_SECOND));
+        uint32_t bytes = choose_bytes(run);
+        int code = cross_actor_send_wait(actor, (uint32_t)client, bytes, patient ? PATIENCE_NS : timeout_ns);
+        /* (Memory for big ones may be held by others, that do not read.) */
+        CROSS_CHECK(run, !patient || code != -ETIMEDOUT || bytes >= 4096 || !reads(run, client),
+                    "client %d reads, and there is no room for it in %llu s", client, (unsigned long long)(PATIENCE_NS / WEIR_SECOND));
+        return;
+    }
+    if (actor->shard >= 0 && (uint32_t)actor->shard == run->clients[client].shard && cross_one_of(run, 3)) {
+        cross_actor_send_control(actor, (uint32_t)client, (uint32_t)(sizeof(struct cross_head) + cross_magnitude(run, 0, 2000)));
         return;
     }
     uint32_t burst = 1 + (uint32_t)cross_magnitude(run, 0, 20);

@@ -144,6 +144,27 @@ int cross_actor_send(struct cross_actor *actor, uint32_t index, uint32_t bytes)
     return code;
 }
 
+/* A shard's, to a connection of its own. */
+int cross_actor_send_control(struct cross_actor *actor, uint32_t index, uint32_t bytes)
+{
+    struct cross_run *run = actor->run;
+    weir_conn *conn = weir_find(run->shards[actor->shard], run->clients[index].id);
+    struct cross_producer *producer = run->controls[actor->shard];
+    uint8_t data[CROSS_PAYLOAD_MAX];
+    struct cross_head head = {.producer = producer->number, .order = ++producer->order, .bytes = bytes};
+    if (conn == NULL)
+        return -ESTALE;
+    cross_message_make(&head, data);
+    int code = weir_send_control(conn, data, bytes);
+    cross_note(run, "actor %u sends control message %u to client %u, %u bytes: %d", actor->index, head.order, index, bytes, code);
+    CROSS_CHECK(run, code == 0 || code == -EAGAIN || code == -EPIPE, "a control message answers %d (%s)", code, weir_strerror(code));
+    if (code == 0) {
+        cross_accepted(run, producer, index, head.order, bytes);
+        run->feats[CROSS_CONTROL]++;
+    }
+    return code;
+}
+
 int cross_actor_send_wait(struct cross_actor *actor, uint32_t index, uint32_t bytes, uint64_t timeout_ns)
 {
     struct cross_run *run = actor->run;

@@ -86,7 +86,7 @@ void cross_accepted(struct cross_run *run, struct cross_producer *producer, uint
 
 static const char *kind_name(enum cross_kind kind)
 {
-    static const char *const names[] = {"port", "shard", "channel", "client"};
+    static const char *const names[] = {"port", "shard", "channel", "client", "control"};
     return names[kind];
 }
 

@@ -144,7 +144,7 @@ static void plan_out(struct cross_run *run, struct cross_client *client)
 static void plan_client(struct cross_run *run, struct cross_client *client)
 {
     const struct cross_plan *plan = &run->plan;
-    client->manner = plan->clean || cross_one_of(run, 2) ? CROSS_STAY : (enum cross_manner)cross_below(run, CROSS_MANNERS);
+    client->manner = cross_one_of(run, 2) ? CROSS_STAY : (enum cross_manner)cross_below(run, plan->clean ? CROSS_CLOSE : CROSS_MANNERS);
     client->start_ns = cross_magnitude(run, 0, cross_one_of(run, 4) ? 200 * WEIR_MILLISECOND : 5 * WEIR_MILLISECOND);
     client->pace_ns_max = cross_magnitude(run, WEIR_MICROSECOND, 5 * WEIR_MILLISECOND);
     plan_out(run, client);
