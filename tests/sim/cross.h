@@ -30,8 +30,8 @@
 #define CROSS_CHANNELS_MAX 4 /* of an actor at a time */
 #define CROSS_GROUPS_MAX   16
 #define CROSS_EVENTS_MAX   64
-#define CROSS_PAYLOAD_MAX  20000
-#define CROSS_PROTOCOLS    3 /* two kinds of frames, and raw */
+#define CROSS_PAYLOAD_MAX  20000 /* that anybody sends, but for those that are there to be too big */
+#define CROSS_PROTOCOLS    3     /* two kinds of frames, and raw */
 #define CROSS_RAW          2
 
 /* What has to have happened in a whole test. */
@@ -241,6 +241,7 @@ struct cross_plan {
     uint32_t haste;                     /* of 8: how often a shard that wants a turn gets it before the world goes on */
     uint32_t stall_permille;            /* how often everybody has to wait */
     uint64_t stop_ns, cut_ns, break_ns; /* UINT64_MAX: not */
+    uint32_t payload_max;               /* what the codecs carry */
     uint32_t starve_permille;           /* how often the allocator has nothing, until calm_ns */
     bool into_pipes;                    /* others send to connections in a pipe, too */
     bool pass_on;

@@ -26,8 +26,8 @@ int cross_act_choose_client(struct cross_actor *actor)
 static uint32_t choose_bytes(struct cross_run *run)
 {
     uint32_t least = sizeof(struct cross_head);
-    if (cross_below(run, 256) == 0)
-        return CROSS_PAYLOAD_MAX + 1 + (uint32_t)cross_below(run, 1000); /* more than the codec carries */
+    if (cross_below(run, 64) == 0)
+        return run->plan.payload_max + 1 + (uint32_t)cross_below(run, 1000); /* more than the codec carries */
     if (cross_permille(run, run->plan.big_permille))
         return 4096 + (uint32_t)cross_below(run, CROSS_PAYLOAD_MAX - 4096 + 1);
     return least + (uint32_t)cross_magnitude(run, 0, 2000);
@@ -60,6 +60,11 @@ static void send_some(struct cross_actor *actor)
         return;
     }
     uint32_t burst = 1 + (uint32_t)cross_magnitude(run, 0, 20);
+    if (cross_one_of(run, 4)) { /* here and there */
+        for (; burst > 0 && client >= 0; burst--, client = cross_act_choose_client(actor))
+            cross_actor_send(actor, (uint32_t)client, choose_bytes(run));
+        return;
+    }
     while (burst-- > 0 && (cross_actor_send(actor, (uint32_t)client, choose_bytes(run)) == 0 || cross_one_of(run, 4)))
         ;
 }

@@ -16,7 +16,11 @@ void cross_actor_open(struct cross_actor *actor)
     uint32_t most = run->plan.config.channels != 0 && run->plan.config.channels < 4 ? run->plan.config.channels : 4;
     const weir_port_options options = {.channels = cross_one_of(run, 2) ? 0 : 1 + (uint32_t)cross_below(run, most)};
     int code = weir_port_open(run->runtime, &options, &actor->port, &error);
-    CROSS_CHECK(run, code == 0 || (code == -ESHUTDOWN && run->stopping) || (code == -ENOMEM && run->plan.starve_permille > 0),
+    /* (Closed ones have their numbers until everything of theirs has come home.) */
+    bool full = run->plan.config.ports != 0 && run->producer_count >= run->plan.config.ports;
+    CROSS_CHECK(run,
+                code == 0 || (code == -ESHUTDOWN && run->stopping) || (code == -ENOMEM && run->plan.starve_permille > 0) ||
+                    (code == -ENOSPC && full),
                 "opening a port: %s", error.sentence);
     cross_note(run, "actor %u opens a port: %d", actor->index, code);
     CROSS_CHECK(run, (code == 0) == (actor->port != NULL), "opening a port answers %d and %p", code, (void *)actor->port);
@@ -132,7 +136,7 @@ int cross_actor_send(struct cross_actor *actor, uint32_t index, uint32_t bytes)
     int code =
         by_shard ? weir_send_to(run->shards[actor->shard], client->id, data, bytes) : weir_port_send(actor->port, client->id, data, bytes);
     cross_note(run, "actor %u sends message %u to client %u, %u bytes: %d", actor->index, head.order, index, bytes, code);
-    if (near && (code == -EPIPE || (code == -EMSGSIZE && bytes > CROSS_PAYLOAD_MAX)))
+    if (near && (code == -EPIPE || (code == -EMSGSIZE && bytes > run->plan.payload_max)))
         return code;
     cross_actor_check_code(actor, "a send", code, (int)index, (int)client->shard);
     if (code == 0)

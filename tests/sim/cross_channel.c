@@ -123,7 +123,7 @@ static int put_one(struct cross_channel *channel, bool publishes)
     int code = publishes ? weir_channel_send(channel->channel, data, bytes) : weir_channel_put(channel->channel, data, bytes);
     cross_note(run, "channel %u %s message %u, %u bytes: %d", channel->producer->number, publishes ? "sends" : "puts", head.order, bytes,
                code);
-    check_code(channel, code, wire_bytes(codec, data, bytes) <= channel->ring_bytes / 2);
+    check_code(channel, code, bytes <= run->plan.payload_max && wire_bytes(codec, data, bytes) <= channel->ring_bytes / 2);
     if (code == 0)
         took(channel, &head, data);
     return code;
@@ -136,7 +136,7 @@ static int reserve_one(struct cross_channel *channel)
     const weir_codec *codec = &run->plan.protocols[run->clients[channel->client].protocol].codec;
     uint32_t least = sizeof(struct cross_head), bytes = (uint32_t)cross_magnitude(run, least, channel->ring_bytes / 2);
     weir_room room;
-    bool fits = bytes <= CROSS_PAYLOAD_MAX && codec->head_max_bytes + bytes + codec->trailer_max_bytes <= channel->ring_bytes / 2;
+    bool fits = bytes <= run->plan.payload_max && codec->head_max_bytes + bytes + codec->trailer_max_bytes <= channel->ring_bytes / 2;
     int code = weir_channel_reserve(channel->channel, bytes, &room);
     check_code(channel, code, fits);
     if (code != 0)

@@ -72,7 +72,7 @@ struct cross_stream *cross_stream_of(struct cross_producer *producer, uint32_t c
 void cross_accepted(struct cross_run *run, struct cross_producer *producer, uint32_t client, uint32_t order, uint32_t bytes)
 {
     struct cross_stream *stream = cross_stream_of(producer, client);
-    if (bytes > CROSS_PAYLOAD_MAX) {
+    if (bytes > run->plan.payload_max) {
         stream->too_big++;
         return;
     }

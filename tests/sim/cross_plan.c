@@ -47,7 +47,7 @@ static void plan_config(struct cross_run *run)
     plan->stall_permille = cross_one_of(run, 3) ? 1 + (uint32_t)cross_below(run, 50) : 0;
     config->shards = plan->shards;
     config->connections = 64;
-    config->ports = 4096; /* closed ones are there until everything of theirs has come home */
+    config->ports = cross_one_of(run, 2) ? CROSS_THREADS_MAX + (uint32_t)cross_below(run, 4) : 0;
     config->channels = cross_one_of(run, 4) ? 2 + (uint32_t)cross_below(run, 6) : 0;
     config->groups = 1 + (uint32_t)cross_below(run, 8);
     config->receive_buffers = UINT32_C(8) << cross_below(run, 4);
@@ -78,9 +78,10 @@ static void plan_limits(struct cross_run *run, weir_protocol *protocol)
 
 static void plan_protocols(struct cross_run *run)
 {
-    static const weir_frame_options options[] = {
-        {.message_max_bytes = CROSS_PAYLOAD_MAX},
-        {.length = WEIR_FRAME_VARINT, .message_max_bytes = CROSS_PAYLOAD_MAX},
+    run->plan.payload_max = cross_one_of(run, 4) ? 3000 : CROSS_PAYLOAD_MAX;
+    const weir_frame_options options[] = {
+        {.message_max_bytes = run->plan.payload_max},
+        {.length = WEIR_FRAME_VARINT, .message_max_bytes = run->plan.payload_max},
     };
     for (uint32_t i = 0; i < CROSS_PROTOCOLS; i++) {
         weir_protocol *protocol = &run->plan.protocols[i];
@@ -122,7 +123,7 @@ static void append_message(struct cross_run *run, struct cross_client *client, u
 static void plan_out(struct cross_run *run, struct cross_client *client)
 {
     uint32_t count = 1 + (uint32_t)cross_magnitude(run, 0, MESSAGES_MAX - 1);
-    uint32_t largest = cross_one_of(run, 3) ? CROSS_PAYLOAD_MAX : (uint32_t)cross_magnitude(run, 64, CROSS_PAYLOAD_MAX);
+    uint32_t most = run->plan.payload_max, largest = cross_one_of(run, 3) ? most : (uint32_t)cross_magnitude(run, 64, most);
     client->producer = cross_producer_make(run, CROSS_OF_CLIENT, client->index);
     client->message_count = count;
     client->out = malloc((size_t)count * (largest + WEIR_HEAD_MAX_BYTES + WEIR_TRAILER_MAX_BYTES));

@@ -195,11 +195,28 @@ static void check_crossed(struct cross_run *run, const weir_stats *stats)
                 stats->messages_crossed, told, stats->messages_orphaned);
 }
 
+/* Ports that have been closed are gone: there are numbers for as many as config.ports. */
+static void check_numbers(struct cross_run *run)
+{
+    weir_port *ports[CROSS_THREADS_MAX + 4];
+    uint32_t open = 0, count = 0;
+    for (uint32_t i = run->plan.shards; i < run->plan.shards + run->plan.threads; i++)
+        open += run->actors[i].port != NULL;
+    for (; open + count < run->plan.config.ports; count++) {
+        int code = weir_port_open(run->runtime, NULL, &ports[count], NULL);
+        CROSS_CHECK(run, code == 0, "all is quiet, %u of %u ports are open, and opening one answers %d", open + count,
+                    run->plan.config.ports, code);
+    }
+    while (count > 0)
+        weir_port_close(&ports[--count]);
+}
+
 void cross_check_quiet(struct cross_run *run)
 {
     weir_stats stats;
     weir_runtime_stats(run->runtime, &stats);
     cross_check_ports(run);
+    check_numbers(run);
     cross_groups_check(run);
     check_crossed(run, &stats);
     CROSS_CHECK(run, stats.late_finds == 0, "%" PRIu64 " late finds", stats.late_finds);
