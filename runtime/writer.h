@@ -25,6 +25,7 @@ struct w_writer_side {
     struct w_conn_extra *extra;               /* the connection's: what few of them have; NULL: nothing */
     uint8_t reason;                           /* weir_reason: what a channel that ends by itself is told */
     bool owns_first;                          /* the last run had no room for all own channels: the next one begins with them */
+    bool refuses;                             /* w_writer_refuse: those that come later are refused too */
 };
 
 /* Invariant: flight_bytes > 0 exactly when a send is in flight; its bytes are the first of lane_run_bytes, then of run_bytes, then of the own channels' runs. */
@@ -79,11 +80,11 @@ void w_writer_drop(struct w_core *core, struct w_writer *writer);
 
 /* --- own channels (writer_own.c) --- */
 
-/* 0 or -ENOMEM. It is taken for having something. */
+/* 0, -ENOMEM, or -EPIPE after w_writer_refuse. It is taken for having something. */
 int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *channel);
 /* Its bell has rung. */
 void w_writer_heard(struct w_writer *writer, weir_channel *channel);
-/* The connection drains: they take nothing new, and end when they are empty. */
+/* The connection drains, or is half-closed soon: they take nothing new, and end when they are empty. */
 void w_writer_refuse(struct w_writer *writer);
 /* All of them end. Answers what of the run begun is not delivered. */
 void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reason reason, uint64_t *messages, uint64_t *bytes);

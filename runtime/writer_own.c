@@ -52,6 +52,8 @@ int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *
 {
     if (w_writer_need_side(core, writer) != 0)
         return -ENOMEM;
+    if (writer->side->refuses)
+        return -EPIPE;
     channel->next_of_all = writer->side->own_all;
     channel->link_of_all = &writer->side->own_all;
     if (channel->next_of_all != NULL)
@@ -72,6 +74,7 @@ void w_writer_refuse(struct w_writer *writer)
 {
     if (writer->side == NULL)
         return;
+    writer->side->refuses = true;
     for (weir_channel *channel = writer->side->own_all; channel != NULL; channel = channel->next_of_all) {
         /* Relaxed: what a producer commits without having seen it is either sent or not, and it counts by what was delivered. */
         atomic_store_explicit(&channel->refused, true, memory_order_relaxed);
