@@ -75,7 +75,7 @@ static void *take_memory(void *user, size_t bytes, size_t alignment)
 {
     struct cross_run *run = user;
     void *memory = NULL;
-    if (run->runtime != NULL && !run->calm && cross_permille(run, run->plan.starve_permille))
+    if (run->runtime != NULL && weir_sim_now_ns(run->world) < run->plan.fed_ns && cross_permille(run, run->plan.starve_permille))
         return NULL;
     if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, bytes) != 0)
         return NULL;

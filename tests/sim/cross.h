@@ -192,6 +192,7 @@ struct cross_actor {
     uint32_t acts_left, burst_max;
     uint64_t pace_ns_max;
     uint32_t collects; /* of 8: how often it looks at its events */
+    bool quarrels;     /* sends what is too big, here and there, and does not listen */
     bool polls;        /* sleeps on its port's descriptor when there is nothing else to do */
     bool outlives;     /* its last port is closed when the shards are over */
     uint64_t start_ns;
@@ -242,7 +243,8 @@ struct cross_plan {
     uint32_t stall_permille;            /* how often everybody has to wait */
     uint64_t stop_ns, cut_ns, break_ns; /* UINT64_MAX: not */
     uint32_t payload_max;               /* what the codecs carry */
-    uint32_t starve_permille;           /* how often the allocator has nothing, until calm_ns */
+    uint32_t starve_permille;           /* how often the allocator has nothing ... */
+    uint64_t fed_ns;                    /* ... until then */
     bool into_pipes;                    /* others send to connections in a pipe, too */
     bool pass_on;
     uint32_t big_permille, channel_permille, group_permille, change_permille;

@@ -59,7 +59,7 @@ static void send_some(struct cross_actor *actor)
         cross_actor_send_control(actor, (uint32_t)client, (uint32_t)(sizeof(struct cross_head) + cross_magnitude(run, 0, 2000)));
         return;
     }
-    uint32_t burst = 1 + (uint32_t)cross_magnitude(run, 0, 20);
+    uint32_t burst = 1 + (uint32_t)cross_magnitude(run, 0, cross_one_of(run, 64) ? 1000 : 20);
     if (cross_one_of(run, 4)) { /* here and there */
         for (; burst > 0 && client >= 0; burst--, client = cross_act_choose_client(actor))
             cross_actor_send(actor, (uint32_t)client, choose_bytes(run));
@@ -113,6 +113,12 @@ static void close_port(struct cross_actor *actor)
 static void act_once(struct cross_actor *actor)
 {
     struct cross_run *run = actor->run;
+    if (actor->quarrels) {
+        int client = cross_act_choose_client(actor);
+        if (client >= 0)
+            cross_actor_send(actor, (uint32_t)client, run->plan.payload_max + 1 + (uint32_t)cross_below(run, 900));
+        return;
+    }
     if (cross_permille(run, run->plan.change_permille)) {
         int client = cross_act_choose_client(actor);
         if (actor->shard < 0 && cross_one_of(run, 2))

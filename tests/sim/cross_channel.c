@@ -98,7 +98,8 @@ static void check_code(struct cross_channel *channel, int code, bool fits)
 {
     struct cross_run *run = channel->actor->run;
     const struct cross_client *client = &run->clients[channel->client];
-    bool shut = client->shut || (client->partner >= 0 && run->clients[client->partner].shut);
+    const struct cross_client *other = client->partner >= 0 ? &run->clients[client->partner] : client;
+    bool shut = client->shut || other->shut || other->ended_by_handler;
     bool living = run->plan.clean && !run->leaving && !shut && !client->saw_end && !client->ended_by_handler && !client->finished;
     CROSS_CHECK(run, (code == 0 && fits) || (code == -EAGAIN && fits) || (code == -EPIPE && !living) || (code == -EMSGSIZE && !fits),
                 "a channel to client %u answers %d (%s)", channel->client, code, weir_strerror(code));

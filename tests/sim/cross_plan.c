@@ -190,7 +190,8 @@ static void plan_actors(struct cross_run *run)
     plan->big_permille = cross_one_of(run, 3) ? 0 : (uint32_t)cross_below(run, 500);
     plan->channel_permille = cross_one_of(run, 3) ? 0 : (uint32_t)cross_below(run, 500);
     plan->group_permille = cross_one_of(run, 3) ? 0 : (uint32_t)cross_below(run, 500);
-    plan->change_permille = plan->clean || cross_one_of(run, 3) ? 0 : (uint32_t)cross_below(run, 30);
+    plan->change_permille = cross_one_of(run, plan->clean ? 2 : 3) ? 0 : (uint32_t)cross_below(run, 30);
+    bool crowded = cross_one_of(run, 8); /* the rings between shards are full most of the time */
     for (uint32_t i = 0; i < plan->shards + plan->threads; i++) {
         struct cross_actor *actor = &run->actors[i];
         *actor = (struct cross_actor){.run = run, .index = i, .shard = i < plan->shards ? (int)i : -1, .event = -1};
@@ -201,6 +202,16 @@ static void plan_actors(struct cross_run *run)
         actor->polls = cross_one_of(run, 2);
         actor->outlives = cross_one_of(run, 2);
         actor->start_ns = cross_magnitude(run, 0, 20 * WEIR_MILLISECOND);
+        if (crowded && i < plan->shards) {
+            actor->acts_left = 600;
+            actor->burst_max = 60;
+            actor->pace_ns_max = 20 * WEIR_MICROSECOND;
+        }
+        actor->quarrels = i >= plan->shards && plan->payload_max < CROSS_PAYLOAD_MAX && cross_one_of(run, 8);
+        if (actor->quarrels) {
+            actor->acts_left = 300 + (uint32_t)cross_below(run, 600);
+            actor->collects = 0;
+        }
     }
 }
 
@@ -221,6 +232,7 @@ void cross_plan_make(struct cross_run *run)
     if (!plan->clean && cross_one_of(run, 24))
         plan->break_ns = WEIR_SECOND + cross_magnitude(run, WEIR_MICROSECOND, WEIR_SECOND);
     plan->starve_permille = !plan->clean && cross_one_of(run, 6) ? 1 + (uint32_t)cross_below(run, 300) : 0;
+    plan->fed_ns = plan->calm_ns + cross_magnitude(run, 0, 50 * WEIR_MILLISECOND);
     plan->into_pipes = cross_one_of(run, 2);
     plan->pass_on = !cross_one_of(run, 4);
     plan_config(run);

@@ -81,7 +81,8 @@ static int make_pipe(struct cross_run *run, struct cross_conn *state)
         return 0;
     }
     CROSS_CHECK(run,
-                code == -EAGAIN || (code == -ESTALE && other->closed) || (code == -EPIPE && !run->plan.clean) ||
+                code == -EAGAIN || (code == -ESTALE && other->closed) ||
+                    (code == -EPIPE && (!run->plan.clean || client->ended_by_handler || other->ended_by_handler)) ||
                     (code == -ENOMEM && cross_is_lean(run)) || (code == -ESHUTDOWN && run->stopping),
                 "weir_pipe answers %d (%s)", code, weir_strerror(code));
     if (code != -EAGAIN) {

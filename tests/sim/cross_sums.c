@@ -256,8 +256,13 @@ static void check_clean(const struct cross_run *run, const struct cross_client *
     CROSS_CHECK(run, client->finished && client->opened && !client->saw_error,
                 "a good day, and client %u: finished %d, opened %d, error %d", client->index, client->finished, client->opened,
                 client->saw_error);
-    if (client->ended_by_handler)
+    const struct cross_client *other = client->partner < 0 ? client : &run->clients[client->partner];
+    if (client->ended_by_handler || other->ended_by_handler) {
+        CROSS_CHECK(run, client->event.reason == WEIR_REASON_LOCAL || client->event.reason == WEIR_REASON_PEER,
+                    "a good day, and client %u's connection, which was ended, ended: %s", client->index,
+                    weir_reason_name(client->event.reason));
         return;
+    }
     CROSS_CHECK(run, client->saw_end && client->written == client->out_bytes && client->event.reason == WEIR_REASON_PEER,
                 "a good day, and client %u saw the end %d, wrote %" PRIu64 " of %" PRIu64 ", its connection ended: %s", client->index,
                 client->saw_end, client->written, client->out_bytes, weir_reason_name(client->event.reason));

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "tests/sim/cross.h"
+#include "tests/sim/cross_pair.h"
 
 #if defined(__SANITIZE_THREAD__)
 #define SEEDS 100
@@ -20,6 +21,12 @@
 #define SEEDS 400
 #else
 #define SEEDS 2000
+#endif
+/* Pairs of runs. */
+#if defined(__SANITIZE_THREAD__)
+#define PAIRS 3
+#else
+#define PAIRS 20
 #endif
 /* In so many seeds each fault, and everything that crosses, must have happened. */
 #define SEEDS_FOR_ALL 400
@@ -81,6 +88,53 @@ START_TEST(replay_is_exact)
 }
 END_TEST
 
+/* A member that reads nothing, and a thread that stops in the middle, change nothing for the others: not by a nanosecond, in nothing that happens. */
+START_TEST(the_dead_cost_nothing)
+{
+    static struct cross_pair_result without, with;
+    for (uint64_t seed = 1; seed <= PAIRS; seed++) {
+        cross_pair_run(seed, CROSS_PAIR_WITHOUT, &without);
+        cross_pair_run(seed, CROSS_PAIR_DEAD, &with);
+        ck_assert_msg(without.count > 100 && with.missed > without.missed && with.refused > 100,
+                      "seed %" PRIu64 ": %u deliveries, it missed %" PRIu64 " and %" PRIu64 ", %" PRIu64 " sends refused", seed,
+                      without.count, without.missed, with.missed, with.refused);
+        for (uint32_t i = 0; i < without.count && i < with.count; i++)
+            ck_assert_msg(memcmp(&without.deliveries[i], &with.deliveries[i], sizeof without.deliveries[i]) == 0,
+                          "seed %" PRIu64 ": message %u came to client %u at %" PRIu64
+                          " ns; with the dead one, message %u to client %u at %" PRIu64 " ns",
+                          seed, without.deliveries[i].order, without.deliveries[i].client, without.deliveries[i].came_ns,
+                          with.deliveries[i].order, with.deliveries[i].client, with.deliveries[i].came_ns);
+        ck_assert_msg(without.count == with.count && without.hash == with.hash,
+                      "seed %" PRIu64 ": something else happened with the dead one", seed);
+    }
+}
+END_TEST
+
+static double mean_ns(const struct cross_pair_result *result)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < result->count; i++)
+        sum += (double)(result->deliveries[i].came_ns - result->deliveries[i].sent_ns);
+    return sum / result->count;
+}
+
+/* A slow one makes the shards turn more often, and chance draws otherwise: so the mean over many runs is compared. */
+START_TEST(the_slow_cost_little)
+{
+    static struct cross_pair_result result;
+    double alone_ns = 0, slow_ns = 0;
+    for (uint64_t seed = 1; seed <= PAIRS; seed++) {
+        cross_pair_run(seed, CROSS_PAIR_ALONE, &result);
+        alone_ns += mean_ns(&result) / PAIRS;
+        cross_pair_run(seed, CROSS_PAIR_SLOW, &result);
+        slow_ns += mean_ns(&result) / PAIRS;
+        ck_assert_msg(result.missed > 0, "seed %" PRIu64 ": the slow one missed nothing", seed);
+    }
+    printf("a message is under way for %.0f ns, and beside a slow member for %.0f ns\n", alone_ns, slow_ns);
+    ck_assert_msg(slow_ns < alone_ns * 1.1, "%.0f ns alone, %.0f ns beside a slow member", alone_ns, slow_ns);
+}
+END_TEST
+
 START_TEST(one_seed_again)
 {
     static struct cross_totals totals;
@@ -111,6 +165,8 @@ int main(void)
         add_case(suite, "seed", one_seed_again);
     } else {
         add_case(suite, "replay", replay_is_exact);
+        add_case(suite, "dead", the_dead_cost_nothing);
+        add_case(suite, "slow", the_slow_cost_little);
         add_case(suite, "crossing", crossing_by_seeds);
     }
     SRunner *runner = srunner_create(suite);
