@@ -29,6 +29,7 @@ void w_port_take_home(weir_port *port, weir_blob *blob)
     if (port->core != NULL)
         return;
     port->blobs_away--;
+    port->poor_tell |= port->poor; /* at the next collecting */
     w_port_unreference(port);
 }
 
@@ -49,10 +50,8 @@ static bool port_take_returned(struct w_link *link)
 void w_port_take_returned(weir_port *port)
 {
     for (uint32_t i = 0; i < port->table->config->shards; i++)
-        if (port->links[i] != NULL && port_take_returned(port->links[i]) && port->poor) {
-            port->poor_tell = true; /* at the next collecting */
-            w_port_ring_back(port, port->answers_number + i);
-        }
+        if (port->links[i] != NULL && port_take_returned(port->links[i]) && port->poor)
+            w_port_ring_back(port, port->answers_number + i); /* to be told at the next collecting */
 }
 
 void w_port_free_orphans(weir_port *port, weir_blob *blob)
@@ -201,8 +200,7 @@ bool w_port_collect(weir_port *port, uint32_t number, w_port_deliver deliver)
     struct w_link *link = port->links[shard];
     if (link == NULL)
         return true;
-    if (port_take_returned(link) && port->poor)
-        port->poor_tell = true;
+    port_take_returned(link);
     bool done = port_collect_answers(link, deliver);
     /* Acquire: what the shard has left behind is as it left it. */
     if (done && W_UNLIKELY(atomic_load_explicit(&port->table->cores[shard]->over, memory_order_acquire)))
