@@ -44,6 +44,8 @@ void w_conn_trim_extra(weir_conn *conn)
 
 void w_conn_press(weir_conn *conn)
 {
+    if (conn->state != W_CONN_OPEN)
+        return;
     w_stats_set(&conn->shared.word, conn->shared.word | W_CORE_PRESSED);
 }
 
@@ -175,5 +177,5 @@ void w_conn_leave_others(weir_conn *conn)
         w_group_leave_all(conn);
     if (w_conn_extra_of(conn) != NULL)
         w_pipe_over(conn);
-    w_conn_relieve(conn);
+    w_conn_relieve(conn); /* it was abandoned by a broken shard */
 }
