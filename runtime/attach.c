@@ -5,7 +5,7 @@
 #include "runtime/conn.h"
 
 /* On the connection's shard; or, when that is over, on the port's thread. */
-static bool attach_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static enum w_port_verdict attach_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     weir_channel *channel = (weir_channel *)(uintptr_t)argument;
     (void)link;
@@ -13,7 +13,7 @@ static bool attach_here(struct w_core *core, struct w_link *link, weir_conn *con
     int result = core == NULL || conn == NULL ? -ESTALE : w_conn_attach(conn, channel);
     if (result != 0)
         w_own_end(channel, result == -ENOMEM ? WEIR_REASON_NO_MEMORY : WEIR_REASON_NONE);
-    return true;
+    return W_PORT_DONE;
 }
 
 static int attach_open(weir_port *port, weir_id id, const weir_channel_options *options, weir_channel **channel)

@@ -116,10 +116,11 @@ struct weir_conn {
 struct w_conn_extra {
     struct w_port_note *wants; /* who wants to hear that it has room: newest first */
     struct w_group_member *groups;
-    uint64_t pipe;         /* the id at the other end; 0: none */
-    bool pipe_finish : 1;  /* the other one's peer has ended: half-close when everything is sent */
-    bool pipe_told : 1;    /* the other one has been told of our peer's end */
-    bool pipe_refused : 1; /* it could not carry a message of the other's: no more of them go out */
+    uint64_t pipe;                 /* the id at the other end; 0: none */
+    struct w_port_later *farewell; /* of a pipe to another shard: for the call that tells of the end */
+    bool pipe_finish : 1;          /* the other one's peer has ended: half-close when everything is sent */
+    bool pipe_told : 1;            /* the other one has been told of our peer's end */
+    bool pipe_refused : 1;         /* it could not carry a message of the other's: no more of them go out */
 };
 
 static inline struct w_conn_extra *w_conn_extra_of(const weir_conn *conn)
@@ -178,8 +179,8 @@ int w_conn_refuse_for_memory(weir_conn *conn);
 /* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */
 void w_conn_wants_send(weir_conn *conn, bool was_empty);
 
-/* The word: its queue is at or above the high-water mark, so others need not try; the pressure is over, or the connection is, and whoever
- * wanted to know is told. */
+/* The word: its queue is at or above the high-water mark, so others need not try (while it is open: one that drains refuses, and is not waited
+ * for); the pressure is over, or the connection is about to be, and whoever wanted to know is told. */
 void w_conn_press(weir_conn *conn);
 void w_conn_relieve(weir_conn *conn);
 

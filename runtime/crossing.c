@@ -18,8 +18,6 @@
 #define LATE_NS          (10 * WEIR_MILLISECOND)
 #define MEMBERS_A_RECORD 8u /* a message to so many members of a group counts like one record more */
 
-enum verdict { DONE, NO_MEMORY, NO_ROOM_BACK };
-
 static weir_conn *crossing_conn(struct w_core *core, uint64_t id)
 {
     return w_table_find(core->conns, (uint32_t)(id >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK, id & W_CONN_GENERATION_MASK);
@@ -45,48 +43,49 @@ static void crossing_count(struct w_core *core, struct w_link *link, uint32_t by
     w_stats_add(&core->stats.bytes_crossed, bytes);
 }
 
-static enum verdict crossing_message(struct w_core *core, struct w_link *link, uint64_t to, const void *data, uint32_t bytes,
-                                     weir_blob *blob, uint32_t offset)
+static enum w_port_verdict crossing_message(struct w_core *core, struct w_link *link, uint64_t to, const void *data, uint32_t bytes,
+                                            weir_blob *blob, uint32_t offset)
 {
     weir_conn *conn = crossing_conn(core, to);
     int result = conn == NULL ? -ESTALE : w_conn_take_crossed(conn, data, bytes, blob, offset);
     if (W_LIKELY(result == 0))
         crossing_count(core, link, bytes);
     else if (result == -ENOMEM)
-        return NO_MEMORY;
+        return W_PORT_NO_MEMORY;
     else if (!w_port_tell_undelivered(core, link, to, result, 1, bytes))
-        return NO_ROOM_BACK;
-    return DONE;
+        return W_PORT_NO_ROOM_BACK;
+    return W_PORT_DONE;
 }
 
 /* The same from a pipe's other end: what cannot be delivered is between the two. */
-static enum verdict crossing_pipe(struct w_core *core, uint64_t to, const void *data, uint32_t bytes, weir_blob *blob, uint32_t offset)
+static enum w_port_verdict crossing_pipe(struct w_core *core, uint64_t to, const void *data, uint32_t bytes, weir_blob *blob,
+                                         uint32_t offset)
 {
     weir_conn *conn = crossing_conn(core, to);
     int result = conn == NULL || w_pipe_has_refused(conn) ? -ESTALE : w_conn_take_crossed(conn, data, bytes, blob, offset);
     if (result == -ENOMEM)
-        return NO_MEMORY;
+        return W_PORT_NO_MEMORY;
     if (result == -EMSGSIZE || result == -EBADMSG)
         w_pipe_refused(conn, result);
-    return DONE;
+    return W_PORT_DONE;
 }
 
-static enum verdict crossing_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+static enum w_port_verdict crossing_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
 {
     struct w_port_blob part;
     memcpy(&part, record->data, sizeof part);
     const uint8_t *data = part.blob->data + part.offset;
-    enum verdict verdict = record->kind == W_PORT_PIPE_BLOB
-                               ? crossing_pipe(core, record->to, data, part.bytes, part.blob, part.offset)
-                               : crossing_message(core, link, record->to, data, part.bytes, part.blob, part.offset);
-    if (verdict == DONE) {
+    enum w_port_verdict verdict = record->kind == W_PORT_PIPE_BLOB
+                                      ? crossing_pipe(core, record->to, data, part.bytes, part.blob, part.offset)
+                                      : crossing_message(core, link, record->to, data, part.bytes, part.blob, part.offset);
+    if (verdict == W_PORT_DONE) {
         crossing_count_blob(link, part.bytes);
         w_blob_release(core, &part.blob);
     }
     return verdict;
 }
 
-static enum verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
+static enum w_port_verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
 {
     struct w_port_group head;
     struct w_port_blob part;
@@ -95,22 +94,22 @@ static enum verdict crossing_group_blob(struct w_core *core, struct w_link *link
     *cost += w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob) / MEMBERS_A_RECORD;
     crossing_count_blob(link, part.bytes);
     w_blob_release(core, &part.blob);
-    return DONE;
+    return W_PORT_DONE;
 }
 
-static enum verdict crossing_want(struct w_core *core, struct w_link *link, const struct w_port_record *record)
+static enum w_port_verdict crossing_want(struct w_core *core, struct w_link *link, const struct w_port_record *record)
 {
     struct w_port_want want;
     memcpy(&want, record->data, sizeof want);
     weir_conn *conn = crossing_conn(core, record->to);
     int result = conn == NULL ? -EALREADY : w_conn_want(conn, link, &want);
     if (result == -ENOMEM || (result != 0 && !w_port_answer_ready(core, link, record->to, &want)))
-        return NO_MEMORY;
-    return DONE;
+        return W_PORT_NO_MEMORY;
+    return W_PORT_DONE;
 }
 
 /* *cost: what it took more than others, in records. */
-static enum verdict crossing_record(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
+static enum w_port_verdict crossing_record(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
 {
     struct w_port_call call;
     struct w_port_post post;
@@ -125,23 +124,23 @@ static enum verdict crossing_record(struct w_core *core, struct w_link *link, co
         return crossing_pipe(core, record->to, record->data, record->bytes, NULL, 0);
     case W_PORT_CALL:
         memcpy(&call, record->data, sizeof call);
-        return call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument) ? DONE : NO_ROOM_BACK;
+        return call.function(core, link, crossing_conn(core, record->to), (weir_id){record->to}, call.argument);
     case W_PORT_POST:
         memcpy(&post, record->data, sizeof post);
         w_stats_add(&core->stats.posts_run, 1);
         post.function(w_core_shard(core), post.user);
-        return DONE;
+        return W_PORT_DONE;
     case W_PORT_WANT:
         return crossing_want(core, link, record);
     case W_PORT_GROUP:
         memcpy(&head, record->data, sizeof head);
         *cost += w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL) /
                  MEMBERS_A_RECORD;
-        return DONE;
+        return W_PORT_DONE;
     case W_PORT_GROUP_BLOB:
         return crossing_group_blob(core, link, record, cost);
     }
-    return DONE;
+    return W_PORT_DONE;
 }
 
 /* --- one link --- */
@@ -161,11 +160,11 @@ static bool crossing_read(struct w_core *core, struct w_link *link, uint32_t *bu
     struct w_spsc *there = &link->there;
     const uint8_t *piece;
     uint32_t most = w_base_min_u32(*budget, LINK_RECORDS_MAX), count = 0, before = there->read_pieces;
-    enum verdict verdict = DONE;
+    enum w_port_verdict verdict = W_PORT_DONE;
     while (count < most && (piece = w_spsc_piece(there)) != NULL) {
         const struct w_port_record *record = (const struct w_port_record *)(const void *)piece;
         uint32_t record_bytes = (uint32_t)sizeof *record + ((record->bytes + 7) & ~7U);
-        if (W_UNLIKELY((verdict = crossing_record(core, link, record, &count)) != DONE))
+        if (W_UNLIKELY((verdict = crossing_record(core, link, record, &count)) != W_PORT_DONE))
             break;
         w_spsc_next(there, record_bytes);
         count++;
@@ -174,9 +173,9 @@ static bool crossing_read(struct w_core *core, struct w_link *link, uint32_t *bu
     if (there->read_pieces != before &&
         !link->stirred) /* else behind the answers, so that a port that finds the ring empty finds them too */
         w_port_release_there(link);
-    if (verdict == NO_MEMORY)
+    if (verdict == W_PORT_NO_MEMORY)
         crossing_stall(core, link);
-    else if (verdict == DONE && there->read != there->tail_seen)
+    else if (verdict == W_PORT_DONE && there->read != there->tail_seen)
         w_bell_ring(&core->bell, link->port->number); /* the others first */
     return there->read == there->tail_seen;
 }

@@ -154,25 +154,27 @@ void w_group_follow(struct w_core *core)
 
 /* --- joining and leaving --- */
 
-static bool group_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
+static enum w_port_verdict group_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
 {
     if (core == NULL || group_find(core->groups, name) == NULL || conn == NULL || conn->state != W_CONN_OPEN)
-        return true;
-    return group_add(core, (uint32_t)name - 1, conn) == 0 || w_port_tell_undelivered(core, link, id.value, -ENOMEM, 0, 0);
+        return W_PORT_DONE;
+    if (group_add(core, (uint32_t)name - 1, conn) == 0 || w_port_tell_undelivered(core, link, id.value, -ENOMEM, 0, 0))
+        return W_PORT_DONE;
+    return W_PORT_NO_ROOM_BACK;
 }
 
-static bool group_leave_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
+static enum w_port_verdict group_leave_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
 {
     (void)link;
     (void)id;
     if (core == NULL || conn == NULL || group_find(core->groups, name) == NULL)
-        return true;
+        return W_PORT_DONE;
     struct w_group_member *member = group_member_of(conn, (uint32_t)name - 1);
     if (member == NULL)
-        return true;
+        return W_PORT_DONE;
     group_remove(core, conn, member);
     w_conn_trim_extra(conn);
-    return true;
+    return W_PORT_DONE;
 }
 
 /* On the connection's own shard there is no need of a ring. */

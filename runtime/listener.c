@@ -183,7 +183,7 @@ static void listener_place(struct w_core *core, uint32_t index, int handle)
 }
 
 /* Shard 0 has accepted it for this one. argument: the listener's index, the handle. */
-static bool listener_place_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static enum w_port_verdict listener_place_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     const struct w_io_engine *engine = link->port->table->engine;
     (void)conn;
@@ -194,7 +194,7 @@ static bool listener_place_here(struct w_core *core, struct w_link *link, weir_c
         listener_place(core, (uint32_t)(argument >> 32), (int)(uint32_t)argument);
     if (core != NULL) /* behind the placing, so that no slot looks free twice */
         atomic_fetch_sub_explicit(&core->arriving, 1, memory_order_relaxed);
-    return true;
+    return W_PORT_DONE;
 }
 
 /* Round robin: to the next shard that has a free slot, else to this one. */
@@ -282,14 +282,14 @@ void w_listener_look(struct w_listener_part *part)
 }
 
 /* A slot is free on another shard. */
-static bool listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static enum w_port_verdict listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)conn;
     (void)id;
     if (core != NULL)
         core->listener_retry(core, (uint32_t)argument);
-    return true;
+    return W_PORT_DONE;
 }
 
 bool w_listener_retry(struct w_listener_part *part)
@@ -298,8 +298,9 @@ bool w_listener_retry(struct w_listener_part *part)
     struct w_listener *listener = part->listener;
     if (listener->round_robin && core->index != 0) {
         w_base_fence(); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
-        if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false))
-            w_port_call_later(core->port, (weir_id){0}, listener_retry_here, part->index);
+        if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false) &&
+            !part->retry.queued)
+            w_port_call_later(core->port, &part->retry, (weir_id){0}, listener_retry_here, part->index);
         return false;
     }
     if (part->state != W_LISTENER_WAITING || part->broken || core->stopping || listener_free_slots(part) == 0)

@@ -9,6 +9,7 @@
 #include <weir/listen.h>
 
 #include "runtime/core.h"
+#include "runtime/port.h"
 
 /* listen(2)'s, by default; net.core.somaxconn cuts it. */
 #define W_LISTENER_BACKLOG 4096u
@@ -38,6 +39,7 @@ enum w_listener_part_state { W_LISTENER_AWAY, W_LISTENER_ACCEPTING, W_LISTENER_W
 struct w_listener_part {
     struct w_core *core;
     struct w_listener *listener;
+    struct w_port_later retry;  /* round robin: a slot is free here, and the shard that accepts is to be told */
     struct w_wheel_entry timer; /* WAITING for descriptors: when to try again */
     uint64_t backoff_ns;
     uint32_t index;

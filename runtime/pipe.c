@@ -104,14 +104,14 @@ static void pipe_finish(weir_conn *conn)
     w_conn_schedule(conn, W_CONN_DO_STEP);
 }
 
-static bool pipe_finish_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static enum w_port_verdict pipe_finish_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)id;
     (void)argument;
     if (core != NULL && conn != NULL)
         pipe_finish(conn);
-    return true;
+    return W_PORT_DONE;
 }
 
 void w_pipe_peer_ended(weir_conn *conn)
@@ -157,6 +157,7 @@ static void pipe_lost(weir_conn *conn, weir_reason reason)
     if (extra == NULL || extra->pipe == 0)
         return;
     extra->pipe = 0;
+    w_port_give_later(conn->core->port, &extra->farewell);
     w_conn_trim_extra(conn);
     conn->later = false;
     if (reason == WEIR_REASON_RESET || reason == WEIR_REASON_ABORTED)
@@ -165,22 +166,22 @@ static void pipe_lost(weir_conn *conn, weir_reason reason)
         w_conn_drain(conn, conn->peer_ended ? WEIR_REASON_PEER : WEIR_REASON_LOCAL, 0);
 }
 
-static bool pipe_lost_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t reason)
+static enum w_port_verdict pipe_lost_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t reason)
 {
     (void)link;
     (void)id;
     if (core != NULL && conn != NULL)
         pipe_lost(conn, (weir_reason)reason);
-    return true;
+    return W_PORT_DONE;
 }
 
-static bool pipe_refused_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t error)
+static enum w_port_verdict pipe_refused_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t error)
 {
     (void)link;
     (void)id;
     if (core != NULL && conn != NULL && w_pipe_is(conn))
         w_conn_drain(conn, WEIR_REASON_HANDLER, -(int)error);
-    return true;
+    return W_PORT_DONE;
 }
 
 void w_pipe_refused(weir_conn *conn, int error)
@@ -189,7 +190,11 @@ void w_pipe_refused(weir_conn *conn, int error)
     if (extra == NULL || extra->pipe == 0)
         return;
     extra->pipe_refused = true;
-    w_port_call_later(conn->core->port, (weir_id){extra->pipe}, pipe_refused_here, (uint64_t)-error);
+    struct w_port_later *later = w_port_take_later(conn->core->port);
+    if (later != NULL)
+        w_port_call_later(conn->core->port, later, (weir_id){extra->pipe}, pipe_refused_here, (uint64_t)-error);
+    else
+        w_conn_end(conn, WEIR_REASON_NO_MEMORY, -ENOMEM); /* and the other one with it */
 }
 
 void w_pipe_over(weir_conn *conn)
@@ -202,30 +207,39 @@ void w_pipe_over(weir_conn *conn)
     weir_conn *other = pipe_other_here(conn, id.value);
     if (other != NULL)
         pipe_lost(other, (weir_reason)conn->reason);
-    bool far = other == NULL && pipe_is_far(conn);
+    struct w_port_later *farewell = extra->farewell;
     extra->pipe = 0;
-    w_conn_trim_extra(conn); /* first: its piece may be what the call needs if it has to wait */
-    if (far)
-        w_port_call_later(core->port, id, pipe_lost_here, conn->reason);
+    extra->farewell = NULL;
+    w_conn_trim_extra(conn);
+    if (farewell != NULL)
+        w_port_call_later(core->port, farewell, id, pipe_lost_here, conn->reason);
 }
 
 /* --- the beginning --- */
 
 /* On b's shard. If it cannot be, a is told that b is lost. */
-static bool pipe_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t other)
+static enum w_port_verdict pipe_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t other)
 {
     (void)link;
     (void)id;
     if (core == NULL)
-        return true;
-    struct w_conn_extra *extra = conn == NULL || conn->state != W_CONN_OPEN || w_pipe_is(conn) ? NULL : w_conn_need_extra(conn);
+        return W_PORT_DONE;
+    struct w_port_later *farewell = w_port_take_later(core->port);
+    if (farewell == NULL)
+        return W_PORT_NO_MEMORY;
+    if (conn == NULL || conn->state != W_CONN_OPEN || w_pipe_is(conn)) {
+        w_port_call_later(core->port, farewell, (weir_id){other}, pipe_lost_here, WEIR_REASON_LOCAL);
+        return W_PORT_DONE;
+    }
+    struct w_conn_extra *extra = w_conn_need_extra(conn);
     if (extra == NULL) {
-        w_port_call_later(core->port, (weir_id){other}, pipe_lost_here, WEIR_REASON_LOCAL);
-        return true;
+        w_port_give_later(core->port, &farewell);
+        return W_PORT_NO_MEMORY;
     }
     extra->pipe = other;
+    extra->farewell = farewell;
     pipe_resume(conn);
-    return true;
+    return W_PORT_DONE;
 }
 
 int weir_pipe(weir_conn *a, weir_id id)
@@ -249,16 +263,19 @@ int weir_pipe(weir_conn *a, weir_id id)
     if (b != NULL && w_pipe_is(b))
         return -EBUSY;
     struct w_conn_extra *extra = w_conn_need_extra(a), *extra_b = b == NULL ? NULL : w_conn_need_extra(b);
-    int result = extra == NULL || (b != NULL && extra_b == NULL) ? -ENOMEM : 0;
+    struct w_port_later *farewell = far ? w_port_take_later(core->port) : NULL;
+    int result = extra == NULL || (far ? farewell == NULL : extra_b == NULL) ? -ENOMEM : 0;
     if (result == 0 && far)
         result = w_port_call(core->port, id, pipe_join_here, w_conn_id(a).value);
     if (result != 0) {
+        w_port_give_later(core->port, &farewell);
         w_conn_trim_extra(a);
         if (b != NULL)
             w_conn_trim_extra(b);
         return result;
     }
     extra->pipe = id.value;
+    extra->farewell = farewell;
     if (b != NULL) {
         extra_b->pipe = w_conn_id(a).value;
         pipe_resume(b);

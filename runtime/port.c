@@ -180,12 +180,19 @@ void w_port_close(weir_port *port)
     w_port_unreference(port);
 }
 
+static void port_later_done(weir_port *port, struct w_port_later *later)
+{
+    later->queued = false;
+    if (later->pooled)
+        w_pool_give(port->pool, later, sizeof *later);
+}
+
 void w_port_close_shard(weir_port *port)
 {
     struct w_port_later *later;
     while ((later = port->later_first) != NULL) {
         port->later_first = later->next;
-        w_pool_give(port->pool, later, sizeof *later);
+        port_later_done(port, later);
     }
     w_port_publish(port);
     /* What has come back since its shard was over, and what those that were over before have left: told like everything else. */
@@ -527,19 +534,33 @@ static bool port_is_to_wait(int result)
     return result == -EAGAIN || result == -ENOMEM;
 }
 
-void w_port_call_later(weir_port *port, weir_id id, w_port_function function, uint64_t argument)
+void w_port_call_later(weir_port *port, struct w_port_later *later, weir_id id, w_port_function function, uint64_t argument)
 {
-    if (port->later_first == NULL && !port_is_to_wait(w_port_call(port, id, function, argument)))
+    if (port->later_first == NULL && !port_is_to_wait(w_port_call(port, id, function, argument))) {
+        port_later_done(port, later);
         return;
-    struct w_port_later *later = w_pool_take(port->pool, sizeof *later);
-    if (later == NULL)
-        return;
-    *later = (struct w_port_later){.id = id, .call = {.function = function, .argument = argument}};
+    }
+    *later = (struct w_port_later){.id = id, .call = {.function = function, .argument = argument}, .queued = true, .pooled = later->pooled};
     if (port->later_first == NULL)
         port->later_first = later;
     else
         port->later_last->next = later;
     port->later_last = later;
+}
+
+struct w_port_later *w_port_take_later(weir_port *port)
+{
+    struct w_port_later *later = w_pool_take(port->pool, sizeof *later);
+    if (later != NULL)
+        *later = (struct w_port_later){.pooled = true};
+    return later;
+}
+
+void w_port_give_later(weir_port *port, struct w_port_later **later)
+{
+    if (*later != NULL)
+        port_later_done(port, *later);
+    *later = NULL;
 }
 
 void w_port_call_again(weir_port *port)
@@ -548,6 +569,6 @@ void w_port_call_again(weir_port *port)
     while ((later = port->later_first) != NULL &&
            !port_is_to_wait(w_port_call(port, later->id, later->call.function, later->call.argument))) {
         port->later_first = later->next;
-        w_pool_give(port->pool, later, sizeof *later);
+        port_later_done(port, later);
     }
 }

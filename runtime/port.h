@@ -55,10 +55,17 @@ struct w_port_blob {
     uint32_t offset, bytes;
 };
 
+/* What became of a record. */
+enum w_port_verdict {
+    W_PORT_DONE,
+    W_PORT_NO_MEMORY,    /* once more when there may be some */
+    W_PORT_NO_ROOM_BACK, /* for an answer: once more when the port has collected */
+};
+
 /* Something to do with a connection, on its shard. conn is NULL when it has ended; core is NULL when the shard is over too, and then this runs on
- * the port's thread, or whoever's is the last. True: done; false: no room for an answer, once more when there is. */
+ * the port's thread, or whoever's is the last. */
 struct w_link;
-typedef bool (*w_port_function)(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument);
+typedef enum w_port_verdict (*w_port_function)(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument);
 struct w_port_call {
     w_port_function function;
     uint64_t argument;
@@ -102,11 +109,13 @@ struct w_port_note {
     struct w_port_answer answer;
 };
 
-/* A call that waits for room: a piece of the shard's pool. */
+/* A call that may have to wait for room; its memory is there before it is needed. */
 struct w_port_later {
     struct w_port_later *next;
     weir_id id;
     struct w_port_call call;
+    bool queued;
+    bool pooled; /* a piece of the shard's pool: given back when it is done */
 };
 
 struct w_link {
@@ -241,9 +250,12 @@ void w_port_publish(weir_port *port);
 
 /* Something for a connection of any shard: 0, -EAGAIN, -ESHUTDOWN, -ENOMEM. */
 int w_port_call(weir_port *port, weir_id id, w_port_function function, uint64_t argument);
-/* The same for a shard's port, as soon as there is room: what a connection's end has to tell must not be refused. (Lost when there is no memory either, and
- * when the shard is over.) */
-void w_port_call_later(weir_port *port, weir_id id, w_port_function function, uint64_t argument);
+/* The same for a shard's port, as soon as there is room: what a connection's end has to tell must not be refused. `later` waits meanwhile (not while it is
+ * queued already). Lost only when the other shard is over. */
+void w_port_call_later(weir_port *port, struct w_port_later *later, weir_id id, w_port_function function, uint64_t argument);
+/* One of the pool; NULL: no memory. And back, unused; NULL is left alone. */
+struct w_port_later *w_port_take_later(weir_port *port);
+void w_port_give_later(weir_port *port, struct w_port_later **later);
 void w_port_call_again(weir_port *port);
 /* weir_port_send without entering; asker: whom a READY is for. */
 int w_port_put(weir_port *port, weir_id id, const void *data, uint32_t bytes, const struct w_port_want *asker);

@@ -37,14 +37,14 @@ int weir_port_send(weir_port *port, weir_id id, const void *data, uint32_t bytes
     return result;
 }
 
-static bool port_calls_end(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+static enum w_port_verdict port_calls_end(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
 {
     (void)link;
     (void)id;
     (void)argument;
     if (core != NULL && conn != NULL)
         weir_end(conn);
-    return true;
+    return W_PORT_DONE;
 }
 
 int weir_port_end(weir_port *port, weir_id id)
