@@ -388,7 +388,7 @@ static const struct argp_option fanin_options[] = {
     {"way", FANIN_WAY, "KIND", 0, "channel: each producer has an own channel; port: each sends through its port (channel)", 5},
     {"shards", FANIN_SHARDS, "N", 0, "of the runtime; the first has the connection (1)", 5},
     {"spin-us", FANIN_SPIN_US, "N", 0, "a shard looks for work so long before it sleeps (0)", 5},
-    {"channel-bytes", FANIN_CHANNEL_BYTES, "N", 0, "ring of an own channel (131072)", 5},
+    {"channel-bytes", FANIN_CHANNEL_BYTES, "N", 0, "ring of an own channel (65536)", 5},
     {"idle-ports", FANIN_IDLE_PORTS, "N", 0, "so many more ports, which send one message each and then nothing (0)", 5},
     {"idle-channels", FANIN_IDLE_CHANNELS, "N", 0, "so many more own channels to the connection, likewise (0)", 5},
     {0},

@@ -20,7 +20,7 @@
 
 #include "runtime/port.h"
 
-#define W_OWN_BYTES     (128u * 1024) /* when the options say nothing */
+#define W_OWN_BYTES     (64u * 1024) /* when the options say nothing */
 #define W_OWN_BYTES_MIN 4096u
 #define W_OWN_BYTES_MAX W_SPSC_MAX_BYTES
 

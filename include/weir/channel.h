@@ -27,7 +27,7 @@ extern "C" {
 
 typedef struct weir_channel_options {
     uint32_t
-        bytes; /* of the ring: a power of two, 4 KiB to 16 MiB; 0: 128 KiB (a quarter more in memory). A message takes at most half of it, sealed */
+        bytes; /* of the ring: a power of two, 4 KiB to 16 MiB; 0: 64 KiB (a quarter more in memory). A message takes at most half of it, sealed */
     void *user; /* handed on in events */
 } weir_channel_options;
 
