@@ -414,7 +414,7 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
     conn->reason = (uint8_t)reason;
     conn->error = error;
     conn->state_ns = conn->core->io->now_ns;
-    w_conn_relieve(conn); /* who waits for room need not wait until it is gone: it takes nothing, and says so */
+    w_conn_turn_away(conn); /* who waits for room need not wait until it is gone */
     if (w_pipe_is(conn))
         w_pipe_over(conn);
     if (conn->writer.side != NULL) {
@@ -438,7 +438,7 @@ void w_conn_end(weir_conn *conn, weir_reason reason, int error)
         conn->error = error;
     }
     conn->state = W_CONN_ENDING;
-    w_conn_relieve(conn);
+    w_conn_turn_away(conn);
     if (w_pipe_is(conn))
         w_pipe_over(conn);
     w_wheel_clear(&core->wheel, &conn->timer);

@@ -179,10 +179,11 @@ int w_conn_refuse_for_memory(weir_conn *conn);
 /* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */
 void w_conn_wants_send(weir_conn *conn, bool was_empty);
 
-/* The word: its queue is at or above the high-water mark, so others need not try (while it is open: one that drains refuses, and is not waited
- * for); the pressure is over, or the connection is about to be, and whoever wanted to know is told. */
+/* The word: its queue is at or above the high-water mark, so others need not try (not when it is ending); the pressure is over; it is ending, so others are
+ * refused for good. By both of these whoever wanted to know is told. */
 void w_conn_press(weir_conn *conn);
 void w_conn_relieve(weir_conn *conn);
+void w_conn_turn_away(weir_conn *conn);
 
 /* The extra part, made if it is not there; NULL: no memory. And given back, if nothing is in it. */
 struct w_conn_extra *w_conn_need_extra(weir_conn *conn);

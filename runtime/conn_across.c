@@ -49,10 +49,10 @@ void w_conn_press(weir_conn *conn)
     w_stats_set(&conn->shared.word, conn->shared.word | W_CORE_PRESSED);
 }
 
-void w_conn_relieve(weir_conn *conn)
+/* The pressure is over: whoever wanted to know is told. */
+static void conn_tell_wants(weir_conn *conn)
 {
     struct w_conn_extra *extra = w_conn_extra_of(conn);
-    w_stats_set(&conn->shared.word, w_conn_generation(conn));
     if (extra == NULL || extra->wants == NULL)
         return;
     struct w_port_note *note = extra->wants;
@@ -62,6 +62,18 @@ void w_conn_relieve(weir_conn *conn)
         next = note->next;
         w_port_tell_ready(conn->core, note);
     }
+}
+
+void w_conn_relieve(weir_conn *conn)
+{
+    w_stats_set(&conn->shared.word, w_conn_generation(conn));
+    conn_tell_wants(conn);
+}
+
+void w_conn_turn_away(weir_conn *conn)
+{
+    w_stats_set(&conn->shared.word, w_conn_generation(conn) | W_CORE_ENDING);
+    conn_tell_wants(conn);
 }
 
 int w_conn_want(weir_conn *conn, const struct w_link *link, const struct w_port_want *want)
@@ -177,5 +189,5 @@ void w_conn_leave_others(weir_conn *conn)
         w_group_leave_all(conn);
     if (w_conn_extra_of(conn) != NULL)
         w_pipe_over(conn);
-    w_conn_relieve(conn); /* it was abandoned by a broken shard */
+    w_conn_turn_away(conn); /* it was abandoned by a broken shard */
 }

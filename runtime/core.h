@@ -43,8 +43,9 @@ enum w_core_list_name {
     W_CORE_LISTS
 };
 
-/* In a connection's word: it is above its high-water mark. The rest is its generation. */
+/* In a connection's word: it is above its high-water mark; it is ending, and takes nothing more. The rest is its generation. */
 #define W_CORE_PRESSED (UINT64_C(1) << 63)
+#define W_CORE_ENDING  (UINT64_C(1) << 62)
 
 /* Over all but one such part of the budget, the connection that holds the most is ended. */
 #define W_CORE_RELIEF_PART 8
@@ -90,7 +91,7 @@ struct w_core {
     uint32_t late_position;
     uint64_t late_since_ns;
     _Atomic bool over; /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
-    /* What lower levels call and higher ones do. conn_word: any thread: {pressed, generation}; 0: there never was such a slot. */
+    /* What lower levels call and higher ones do. conn_word: any thread: {pressed, ending, generation}; 0: there never was such a slot. */
     uint64_t (*conn_word)(const struct w_core *core, uint32_t slot);
     /* The same: the protocol of the connection that an id names, or NULL: it has ended. */
     const weir_protocol *(*conn_protocol)(const struct w_core *core, weir_id id);

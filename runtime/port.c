@@ -401,7 +401,7 @@ void w_port_forget_want(weir_port *port, uint64_t id)
         *wanted = 0;
 }
 
-/* The link over which a connection takes messages now: NULL with *error -ESTALE, -EAGAIN, -ESHUTDOWN, -ENOMEM. */
+/* The link over which a connection takes messages now: NULL with *error -ESTALE, -EPIPE, -EAGAIN, -ESHUTDOWN, -ENOMEM. */
 static struct w_link *port_road(weir_port *port, weir_id id, const struct w_port_want *asker, int *error)
 {
     uint32_t shard = w_port_shard_of(id);
@@ -411,8 +411,12 @@ static struct w_link *port_road(weir_port *port, weir_id id, const struct w_port
     struct w_core *core = port->table->cores[shard];
     uint64_t word = core->conn_word(core, (uint32_t)(id.value >> CONN_GENERATION_BITS) & ((1U << CONN_SLOT_BITS) - 1));
     uint64_t generation = id.value & ((UINT64_C(1) << CONN_GENERATION_BITS) - 1);
-    if (W_UNLIKELY((word & ~W_CORE_PRESSED) != generation || generation == 0))
+    if (W_UNLIKELY((word & ~(W_CORE_PRESSED | W_CORE_ENDING)) != generation || generation == 0))
         return NULL;
+    if (W_UNLIKELY((word & W_CORE_ENDING) != 0)) {
+        *error = -EPIPE;
+        return NULL;
+    }
     struct w_link *link = w_port_link(port, shard, error);
     if (W_LIKELY(link != NULL && (word & W_CORE_PRESSED) == 0))
         return link;

@@ -56,6 +56,7 @@ weir_port *weir_shard_port(weir_shard *shard);
  *            room for an answer as the port's events were not collected: WEIR_PORT_ROOM with the shard follows. Or there is no memory for a blob: try
  *            again later (WEIR_PORT_ROOM follows, for every shard, when one has come home)
  *   -ENOMEM  it does not fit config.port_bytes, and nothing of it will come back by itself (or the allocator has nothing)
+ *   -EPIPE   the connection is ending; nothing more goes out
  *   -ESTALE  the connection has ended     -EMSGSIZE  over WEIR_MESSAGE_MAX_BYTES     -ESHUTDOWN  its shard has stopped
  * From a shard's port to a connection of the same shard it is weir_send(). */
 int weir_port_send(weir_port *port, weir_id id, const void *data, uint32_t bytes);

@@ -464,7 +464,7 @@ static void *post_until_the_end(void *user)
         poster->accepted += result == 0;
         poster->over[to] = poster->over[to] || result == -ESHUTDOWN;
         result = weir_port_send(poster->port, poster->hall->seats[to].id, data, i % 10 == 0 ? 5000 : 40);
-        MUST(result == 0 || result == -EAGAIN || result == -ESTALE || result == -ESHUTDOWN);
+        MUST(result == 0 || result == -EAGAIN || result == -ESTALE || result == -EPIPE || result == -ESHUTDOWN);
         poster->sent += result == 0;
         collect_posts(poster);
         if (result == -EAGAIN)
