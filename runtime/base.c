@@ -36,6 +36,21 @@ int w_base_fail(weir_error *error, int code, const char *format, ...)
     return code;
 }
 
+struct w_base_quoted w_base_quote(const char *start, size_t bytes)
+{
+    struct w_base_quoted quoted;
+    size_t room = sizeof quoted.text - 1, most = bytes <= room ? bytes : room - 3;
+    for (size_t i = 0; i < most; i++) {
+        unsigned char byte = (unsigned char)start[i];
+        quoted.text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
+    }
+    if (most == bytes)
+        quoted.text[most] = '\0';
+    else
+        memcpy(quoted.text + most, "...", 4);
+    return quoted;
+}
+
 /* What codes mean when weir answers them; any other errno has the C library's sentence. */
 static const struct {
     int code;

@@ -61,4 +61,10 @@ static inline uint64_t w_base_or_default(uint64_t value, uint64_t otherwise)
 /* Fills `error` (may be NULL) and answers `code`, so that failing is one line. */
 int w_base_fail(weir_error *error, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* What somebody else has written, fit for a sentence: printable, at most 79 bytes. */
+struct w_base_quoted {
+    char text[80];
+};
+struct w_base_quoted w_base_quote(const char *start, size_t bytes);
+
 #endif

@@ -23,24 +23,9 @@ struct piece {
     size_t bytes;
 };
 
-/* A quotation that fits a sentence: printable, at most 79 bytes. */
-struct quoted {
-    char text[80];
-};
-
-static struct quoted quote(struct piece piece)
+static struct w_base_quoted quote(struct piece piece)
 {
-    struct quoted quoted;
-    size_t room = sizeof quoted.text - 1;
-    size_t bytes = piece.bytes <= room ? piece.bytes : room - 3;
-    for (size_t i = 0; i < bytes; i++) {
-        unsigned char byte = (unsigned char)piece.start[i];
-        quoted.text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
-    }
-    memcpy(quoted.text + bytes, "...", bytes < piece.bytes ? 4 : 0);
-    if (bytes == piece.bytes)
-        quoted.text[bytes] = '\0';
-    return quoted;
+    return w_base_quote(piece.start, piece.bytes);
 }
 
 static struct piece piece_of(const char *text)
@@ -110,9 +95,11 @@ static int parse_ipv6(struct piece host, struct w_address *address, weir_error *
     text[number.bytes] = '\0';
     if (inet_pton(AF_INET6, text, &ip) != 1)
         return w_base_fail(error, -EINVAL, "'[%s]' is not an IPv6 address", quote(host).text);
-    struct piece interface = {percent + 1, percent != NULL ? host.bytes - number.bytes - 1 : 0};
-    if (percent != NULL && !read_scope(interface, &scope))
-        return w_base_fail(error, -EINVAL, "'%s' is not a network interface of this machine", quote(interface).text);
+    if (percent != NULL) {
+        struct piece interface = {percent + 1, host.bytes - number.bytes - 1};
+        if (!read_scope(interface, &scope))
+            return w_base_fail(error, -EINVAL, "'%s' is not a network interface of this machine", quote(interface).text);
+    }
     set_ipv6(address, &ip, scope);
     return 0;
 }

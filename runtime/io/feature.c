@@ -486,8 +486,8 @@ static int switch_off(const char *list, const char *origin, uint32_t *off, weir_
         while (feature < W_FEATURE_COUNT && (strlen(table[feature].name) != bytes || memcmp(table[feature].name, list, bytes) != 0))
             feature++;
         if (bytes > 0 && feature == W_FEATURE_COUNT)
-            return w_base_fail(error, -EINVAL, "%s names no feature that weir knows: '%.*s' (weir-probe lists them)", origin,
-                               (int)w_base_min_u64(bytes, 64), list);
+            return w_base_fail(error, -EINVAL, "%s names no feature that weir knows: '%s' (weir-probe lists them)", origin,
+                               w_base_quote(list, bytes).text);
         if (bytes > 0 && (table[feature].mandatory || table[feature].limit))
             return w_base_fail(error, -EINVAL, "%s: weir cannot do without '%s'", origin, table[feature].name);
         if (bytes > 0)
