@@ -8,6 +8,7 @@
 
 #define KIB UINT64_C(1024)
 #define MIB (KIB * 1024)
+#define TIB (MIB * 1024 * 1024)
 
 static void *config_malloc(void *user, size_t bytes, size_t alignment)
 {
@@ -67,11 +68,11 @@ static int config_counts(weir_config *c, weir_error *error)
 static int config_memory(weir_config *c, weir_error *error)
 {
     int result;
-    if ((result = config_number(&c->memory_bytes, "memory_bytes", 64 * MIB, MIB, UINT64_MAX / 2, error)) != 0 ||
+    if ((result = config_number(&c->memory_bytes, "memory_bytes", 64 * MIB, MIB, TIB, error)) != 0 ||
         (result = config_number(&c->assembly_bytes, "assembly_bytes", c->memory_bytes / 4, 64 * KIB, c->memory_bytes, error)) != 0 ||
         (result = config_number_u32(&c->receive_buffers, "receive_buffers", 64, 8, 32768, error)) != 0)
         return result;
-    if ((result = config_number(&c->port_bytes, "port_bytes", 8 * MIB, 64 * KIB, UINT64_MAX / 2, error)) != 0 ||
+    if ((result = config_number(&c->port_bytes, "port_bytes", 8 * MIB, 64 * KIB, TIB, error)) != 0 ||
         (result = config_number_u32(&c->ring_bytes, "ring_bytes", 64 * KIB, 16 * KIB, 16 * MIB, error)) != 0 ||
         (result = config_number_u32(&c->send_bytes, "send_bytes", 256 * KIB, 4 * KIB, 1U << 30, error)) != 0)
         return result;

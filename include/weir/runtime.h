@@ -33,11 +33,11 @@ typedef struct weir_config {
     uint32_t groups;      /* 1 to 65536; 0: 256 */
     /* Memory, for each shard. A budget for all that is queued to go out, held, or being put together; when it is spent the connection with
      * the most of it ends (WEIR_REASON_MEMORY). */
-    uint64_t memory_bytes; /* 0: 64 MiB; at least 1 MiB */
+    uint64_t memory_bytes; /* 0: 64 MiB; 1 MiB to 1 TiB */
     uint64_t
         assembly_bytes; /* of it, for messages being put together, each a power of two; more, and the one with the most of it ends; 0: a quarter */
     uint64_t
-        port_bytes; /* for each port: its own channels' rings (and a quarter more) and its big messages under way; 0: 8 MiB; at least 64 KiB */
+        port_bytes; /* for each port: its own channels' rings (and a quarter more) and its big messages under way; 0: 8 MiB; 64 KiB to 1 TiB */
     uint32_t ring_bytes; /* of each message ring, made at first use: a power of two, 16 KiB to 16 MiB; 0: 64 KiB */
     uint32_t
         send_bytes; /* the most that one send carries, 4 KiB to 1 GiB; 0: 256 KiB. More: larger batches, and longer waits behind them */

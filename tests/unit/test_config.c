@@ -20,8 +20,14 @@ START_TEST(defaults)
     ck_assert_uint_eq(complete.connections, 16384);
     ck_assert_uint_eq(complete.listeners, 64);
     ck_assert_uint_eq(complete.dials, 1024);
+    ck_assert_uint_eq(complete.ports, 32);
+    ck_assert_uint_eq(complete.channels, 1024);
+    ck_assert_uint_eq(complete.groups, 256);
     ck_assert_uint_eq(complete.memory_bytes, 64 << 20);
     ck_assert_uint_eq(complete.assembly_bytes, 16 << 20);
+    ck_assert_uint_eq(complete.port_bytes, 8 << 20);
+    ck_assert_uint_eq(complete.ring_bytes, 64 << 10);
+    ck_assert_uint_eq(complete.send_bytes, 256 << 10);
     ck_assert_uint_eq(complete.receive_buffers, 64);
     ck_assert_uint_eq(complete.receive_buffer_bytes, 0); /* the engine's */
     ck_assert_uint_eq(complete.stop_ns, 5 * WEIR_SECOND);
@@ -83,9 +89,15 @@ static const struct range {
     {"connections", offsetof(weir_config, connections), false, 1, 1 << 20},
     {"listeners", offsetof(weir_config, listeners), false, 1, 1024},
     {"dials", offsetof(weir_config, dials), false, 1, 65536},
-    {"memory_bytes", offsetof(weir_config, memory_bytes), true, 1 << 20, UINT64_MAX / 2},
+    {"ports", offsetof(weir_config, ports), false, 1, 4096},
+    {"channels", offsetof(weir_config, channels), false, 1, 65536},
+    {"groups", offsetof(weir_config, groups), false, 1, 65536},
+    {"memory_bytes", offsetof(weir_config, memory_bytes), true, 1 << 20, UINT64_C(1) << 40},
     {"receive_buffers", offsetof(weir_config, receive_buffers), false, 8, 32768},
     {"receive_buffer_bytes", offsetof(weir_config, receive_buffer_bytes), false, 4096, 1 << 20},
+    {"port_bytes", offsetof(weir_config, port_bytes), true, 64 << 10, UINT64_C(1) << 40},
+    {"ring_bytes", offsetof(weir_config, ring_bytes), false, 16 << 10, 16 << 20},
+    {"send_bytes", offsetof(weir_config, send_bytes), false, 4096, 1 << 30},
 };
 
 static int try_number(const struct range *range, uint64_t value, weir_error *error)
@@ -126,6 +138,9 @@ START_TEST(other_values)
     weir_error error;
     ck_assert_int_eq(w_config_complete(&given, &complete, &error), -EINVAL);
     ck_assert_ptr_nonnull(strstr(error.sentence, "48"));
+    given = (weir_config){.ring_bytes = 48 << 10};
+    ck_assert_int_eq(w_config_complete(&given, &complete, &error), -EINVAL);
+    ck_assert_ptr_nonnull(strstr(error.sentence, "ring_bytes is 49152: it must be a power of two"));
     given = (weir_config){.memory_bytes = 2 << 20, .assembly_bytes = (2 << 20) + 1};
     ck_assert_int_eq(w_config_complete(&given, &complete, &error), -EINVAL);
     given.assembly_bytes = 2 << 20;
