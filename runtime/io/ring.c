@@ -129,7 +129,9 @@ int w_ring_enter(struct w_ring *ring, uint64_t wait_ns)
         if (!passes(ring, result))
             return ring->broken;
         /* The kernel stopped in the middle for want of memory, and has not slept: once more for the rest. */
-        if (result <= 0 || (uint32_t)result >= filled)
+        if (result <= 0 || (uint32_t)result >= filled) {
+            ring->left = w_ring_filled(ring) != 0;
             return 0;
+        }
     }
 }

@@ -21,6 +21,7 @@ struct w_ring {
     int enter_descriptor;      /* what io_uring_enter is given: the descriptor, or its registered number */
     uint32_t enter_flags;      /* with it: IORING_ENTER_REGISTERED_RING or 0 */
     uint32_t wait_flags;       /* added when sleeping: W_UAPI_ENTER_NO_IOWAIT or 0 */
+    bool left;                 /* the kernel did not take all that was filled at the last entering: it wants another */
     int broken;                /* the negative errno that ended it for good, or 0 */
     pid_t owner;               /* the thread that started it, or 0 */
     struct io_uring_sqe scrap; /* where submissions go once it is broken */
@@ -90,7 +91,7 @@ static inline uint32_t w_ring_flags(const struct w_ring *ring)
 static inline bool w_ring_stirring(const struct w_ring *ring)
 {
     uint32_t head;
-    return w_ring_completions(ring, &head) != 0 || w_ring_flags(ring) != 0;
+    return w_ring_completions(ring, &head) != 0 || w_ring_flags(ring) != 0 || ring->left;
 }
 
 #endif
