@@ -56,7 +56,8 @@ typedef uint32_t weir_listener;
  * else all shards accept from one; options->placement can say otherwise. When it returns 0 connections are being queued; they are accepted once the shards
  * turn. options may be NULL. Any thread, also while the runtime runs; a name in tcp:// is looked up here and may block, so
  * call it from a shard only with numbers. `protocol` must stay until weir_close(). `listener` may be NULL.
- *   -EINVAL address or protocol not understood    -EADDRINUSE    -EADDRNOTAVAIL    -EACCES a port or path not permitted
+ *   -EINVAL address or protocol not understood    -EADDRNOTAVAIL    -EACCES a port or path not permitted
+ *   -EADDRINUSE somebody listens there; found after looking for 100 ms, as the sockets of a killed process live a little longer than it
  *   -EMFILE, -ENFILE no descriptor    -ENOSPC more than config.listeners    -EBADF, -ENOENT no such fd:// or systemd://
  *   -EHOSTUNREACH the name has no address    -ESHUTDOWN the runtime is stopping */
 int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol *protocol, const weir_listen_options *options,

@@ -13,6 +13,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define KEEPALIVE_IDLE_S       60
@@ -21,6 +22,8 @@
 #define USER_TIMEOUT_MS        60000
 #define UNSENT_LOW_WATER_BYTES (256 * 1024)
 #define BACKLOG                4096
+#define LISTEN_TRIES           10 /* more, while the address is taken */
+#define LISTEN_PAUSE_NS        10000000
 
 /* SO_SNDBUF and SO_RCVBUF are ints. */
 #define OPTION_MAX INT32_MAX
@@ -192,20 +195,28 @@ static int open_unix(const struct w_io_address *address, const weir_socket_optio
     return result;
 }
 
+static int open_address(const struct w_io_address *address, const weir_socket_options *options, enum w_io_sharing sharing)
+{
+    if (address->socket.any.sa_family == AF_UNIX)
+        return open_unix(address, options);
+    if (!is_tcp_family(address->socket.any.sa_family))
+        return -EAFNOSUPPORT;
+    int descriptor = open_tcp(address, options, sharing);
+    if (descriptor != -EAFNOSUPPORT || !is_ipv6_any(address))
+        return descriptor;
+    struct w_io_address other = ipv4_any(address);
+    return open_tcp(&other, options, sharing);
+}
+
 int w_socket_listen(const struct w_io_address *address, const weir_socket_options *options, enum w_io_sharing sharing)
 {
+    const struct timespec pause = {.tv_nsec = LISTEN_PAUSE_NS};
     uint32_t backlog = options->backlog == 0 || options->backlog == WEIR_OPTION_OFF ? BACKLOG : options->backlog;
-    int descriptor;
-    if (is_tcp_family(address->socket.any.sa_family)) {
-        descriptor = open_tcp(address, options, sharing);
-        if (descriptor == -EAFNOSUPPORT && is_ipv6_any(address)) {
-            struct w_io_address other = ipv4_any(address);
-            descriptor = open_tcp(&other, options, sharing);
-        }
-    } else if (address->socket.any.sa_family == AF_UNIX) {
-        descriptor = open_unix(address, options);
-    } else {
-        return -EAFNOSUPPORT;
+    int descriptor = open_address(address, options, sharing);
+    /* A process that was killed a moment ago: the kernel takes its rings down, and with them the accepts that hold its sockets, behind its back. */
+    for (int i = 0; descriptor == -EADDRINUSE && i < LISTEN_TRIES; i++) {
+        nanosleep(&pause, NULL);
+        descriptor = open_address(address, options, sharing);
     }
     if (descriptor < 0 || listen(descriptor, (int)w_base_min_u32(backlog, OPTION_MAX)) == 0)
         return descriptor;
