@@ -169,6 +169,7 @@ void w_shard_cut(weir_shard *shard)
 
 int weir_turn_descriptor(weir_shard *shard)
 {
-    shard->embedded = true;
-    return shard->core.engine->descriptor(shard->core.io);
+    int descriptor = shard->core.engine->descriptor(shard->core.io);
+    shard->embedded |= descriptor >= 0;
+    return descriptor;
 }

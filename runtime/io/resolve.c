@@ -31,6 +31,7 @@
 struct w_resolve {
     struct gaicb request; /* ar_result is ours to free */
     int outcome;          /* with ON_THE_SPOT: what gai_error() would answer */
+    bool given_up;        /* true once glibc has let go of it before it began: gai_error() says EAI_INPROGRESS of it for ever */
     struct addrinfo hints;
     char service[8];
     char host[sizeof((struct w_io_resolve *)0)->host];
@@ -107,6 +108,8 @@ static int begin(struct w_resolve *lookup)
 /* 0 or an EAI_ code; EAI_INPROGRESS while glibc is at it. */
 static int outcome_of(const struct w_resolve *lookup)
 {
+    if (lookup->given_up)
+        return EAI_CANCELED;
     return ON_THE_SPOT ? lookup->outcome : gai_error((struct gaicb *)(uintptr_t)&lookup->request);
 }
 
@@ -135,8 +138,8 @@ bool w_resolve_done(const struct w_resolve *lookup)
 
 bool w_resolve_cancel(struct w_resolve *lookup)
 {
-    if (!ON_THE_SPOT)
-        (void)gai_cancel(&lookup->request);
+    if (!ON_THE_SPOT && gai_cancel(&lookup->request) == EAI_CANCELED)
+        lookup->given_up = true;
     return w_resolve_done(lookup);
 }
 
