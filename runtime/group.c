@@ -19,8 +19,7 @@ static struct w_group *group_find(const struct w_group_table *table, uint64_t na
         return NULL;
     struct w_group *group = &table->groups[index];
     /* Acquire: pairs with the release that opened it. */
-    bool open = atomic_load_explicit(&group->state, memory_order_acquire) == W_GROUP_OPEN;
-    return open && atomic_load_explicit(&group->generation, memory_order_relaxed) == name >> 32 ? group : NULL;
+    return atomic_load_explicit(&group->life, memory_order_acquire) == w_life((uint32_t)(name >> 32), W_GROUP_OPEN) ? group : NULL;
 }
 
 /* --- members, on their shard --- */
@@ -139,15 +138,15 @@ void w_group_follow(struct w_core *core)
         struct w_group *group = &table->groups[i];
         struct w_group_part *part = &group->parts[core->index];
         /* Acquire: pairs with the closing. */
-        if (atomic_load_explicit(&group->state, memory_order_acquire) != W_GROUP_CLOSING ||
-            part->closed_generation == atomic_load_explicit(&group->generation, memory_order_relaxed))
+        uint64_t life = atomic_load_explicit(&group->life, memory_order_acquire);
+        if (w_life_state(life) != W_GROUP_CLOSING || part->closed_generation == w_life_generation(life))
             continue;
         part_empty(core, part);
-        part->closed_generation = atomic_load_explicit(&group->generation, memory_order_relaxed);
+        part->closed_generation = w_life_generation(life);
         /* Acquire and release: whoever opens it again comes after all shards have done with it. */
         if (atomic_fetch_sub_explicit(&group->shards_left, 1, memory_order_acq_rel) == 1) {
-            atomic_fetch_add_explicit(&group->generation, 1, memory_order_relaxed);
-            atomic_store_explicit(&group->state, W_GROUP_FREE, memory_order_release);
+            atomic_store_explicit(&group->shards_left, table->shards, memory_order_relaxed);
+            atomic_store_explicit(&group->life, w_life(w_life_generation(life), W_GROUP_FREE), memory_order_release);
         }
     }
 }
@@ -377,11 +376,14 @@ int w_group_open(struct w_group_table *table, uint64_t *name)
 {
     for (uint32_t i = 0; i < table->count; i++) {
         struct w_group *group = &table->groups[i];
-        uint32_t expected = W_GROUP_FREE;
+        uint64_t life = atomic_load_explicit(&group->life, memory_order_relaxed);
+        uint32_t generation = w_life_generation(life) + 1;
         /* Acquire: the last shard has done with the one before. */
-        if (!atomic_compare_exchange_strong_explicit(&group->state, &expected, W_GROUP_OPEN, memory_order_acq_rel, memory_order_relaxed))
+        if (w_life_state(life) != W_GROUP_FREE ||
+            !atomic_compare_exchange_strong_explicit(&group->life, &life, w_life(generation, W_GROUP_OPEN), memory_order_acq_rel,
+                                                     memory_order_relaxed))
             continue;
-        *name = (uint64_t)atomic_load_explicit(&group->generation, memory_order_relaxed) << 32 | (i + 1);
+        *name = (uint64_t)generation << 32 | (i + 1);
         return 0;
     }
     return -ENOSPC;
@@ -390,12 +392,10 @@ int w_group_open(struct w_group_table *table, uint64_t *name)
 int w_group_close(struct w_group_table *table, uint64_t name)
 {
     struct w_group *group = group_find(table, name);
-    uint32_t expected = W_GROUP_OPEN;
-    if (group == NULL)
-        return -ESTALE;
-    atomic_store_explicit(&group->shards_left, table->shards, memory_order_relaxed);
-    /* Release: the shards that see CLOSING see shards_left. */
-    if (!atomic_compare_exchange_strong_explicit(&group->state, &expected, W_GROUP_CLOSING, memory_order_acq_rel, memory_order_relaxed))
-        return -ESTALE;
-    return 0;
+    uint32_t generation = (uint32_t)(name >> 32);
+    uint64_t open = w_life(generation, W_GROUP_OPEN);
+    /* By the whole word: somebody else may have closed it meanwhile, and opened another. */
+    bool closes = group != NULL && atomic_compare_exchange_strong_explicit(&group->life, &open, w_life(generation, W_GROUP_CLOSING),
+                                                                           memory_order_acq_rel, memory_order_relaxed);
+    return closes ? 0 : -ESTALE;
 }

@@ -2,13 +2,14 @@
 /* group: one message to many connections, on all shards.
  *
  * The groups of a runtime stand in one table; each shard has a part in each group, which only it touches: the members that live on it. Any thread opens
- * and closes a group by its `state` (as with listeners): FREE -> OPEN -> CLOSING -> FREE, the last by the last shard that has emptied its part. */
+ * and closes a group by its `life` (as with listeners): FREE -> OPEN, of the next generation -> CLOSING -> FREE, the last by the last shard that has emptied its part. */
 #ifndef W_GROUP_H
 #define W_GROUP_H
 
 #include <weir/group.h>
 
 #include "runtime/conn.h"
+#include "runtime/life.h"
 
 enum w_group_state { W_GROUP_FREE, W_GROUP_OPEN, W_GROUP_CLOSING };
 
@@ -28,10 +29,9 @@ struct w_group_part {
 };
 
 struct w_group {
-    _Atomic uint32_t state;      /* enum w_group_state */
-    _Atomic uint32_t generation; /* changes with every close, so that an old name is not a new group */
-    _Atomic uint32_t shards_left;
-    struct w_group_part *parts; /* one for each shard */
+    _Atomic uint64_t life;        /* its state is an enum w_group_state */
+    _Atomic uint32_t shards_left; /* that have not emptied their part yet; of all, but in CLOSING */
+    struct w_group_part *parts;   /* one for each shard */
 };
 
 struct w_group_table {

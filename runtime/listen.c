@@ -14,31 +14,38 @@
 #define INDEX_BITS      10
 #define GENERATION_MASK ((UINT32_C(1) << 22) - 1)
 
-static weir_listener listen_name(struct w_listener *listener, uint32_t index)
+static weir_listener listen_name(uint32_t generation, uint32_t index)
 {
-    uint32_t generation = atomic_load_explicit(&listener->generation, memory_order_relaxed);
     return (generation & GENERATION_MASK) << INDEX_BITS | index;
 }
 
-static struct w_listener *listen_find(const weir_runtime *runtime, weir_listener name)
+/* NULL, or it, and its life as it was when it was found. */
+static struct w_listener *listen_find(const weir_runtime *runtime, weir_listener name, uint64_t *life)
 {
     uint32_t index = name & ((1U << INDEX_BITS) - 1);
     if (index >= runtime->config.listeners)
         return NULL;
     struct w_listener *listener = &runtime->orders.listeners[index];
     /* Acquire: what weir_listen wrote before it published the state is there to be read. */
-    uint32_t state = atomic_load_explicit(&listener->state, memory_order_acquire);
-    return listen_name(listener, index) == name && state == W_LISTENER_LISTENING ? listener : NULL;
+    *life = atomic_load_explicit(&listener->life, memory_order_acquire);
+    return listen_name(w_life_generation(*life), index) == name && w_life_state(*life) == W_LISTENER_LISTENING ? listener : NULL;
 }
 
-/* Claims a free one for this thread. */
-static struct w_listener *listen_claim(weir_runtime *runtime, uint32_t *index)
+static void listen_become(struct w_listener *listener, uint32_t generation, enum w_listener_state state)
+{
+    atomic_store_explicit(&listener->life, w_life(generation, state), memory_order_release);
+}
+
+/* Claims a free one for this thread: its next generation. */
+static struct w_listener *listen_claim(weir_runtime *runtime, uint32_t *index, uint32_t *generation)
 {
     for (*index = 0; *index < runtime->config.listeners; (*index)++) {
         struct w_listener *listener = &runtime->orders.listeners[*index];
-        uint32_t expected = W_LISTENER_FREE;
+        uint64_t life = atomic_load_explicit(&listener->life, memory_order_relaxed);
+        *generation = w_life_generation(life) + 1;
         /* Acquire: the last shard that left it has done with it. */
-        if (atomic_compare_exchange_strong_explicit(&listener->state, &expected, W_LISTENER_OPENING, memory_order_acquire,
+        if (w_life_state(life) == W_LISTENER_FREE &&
+            atomic_compare_exchange_strong_explicit(&listener->life, &life, w_life(*generation, W_LISTENER_OPENING), memory_order_acquire,
                                                     memory_order_relaxed))
             return listener;
     }
@@ -126,7 +133,7 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
                 weir_listener *name, weir_error *error)
 {
     static const weir_listen_options defaults;
-    uint32_t index;
+    uint32_t index, generation;
     if (options == NULL)
         options = &defaults;
     int result = w_limits_check(protocol, error);
@@ -136,14 +143,14 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
         return w_base_fail(error, -EINVAL, "options.placement is %d: it must be one of weir_placement", (int)options->placement);
     if (atomic_load_explicit(&runtime->orders.stopping, memory_order_relaxed))
         return w_base_fail(error, -ESHUTDOWN, "cannot listen on %s: the runtime is stopping", address);
-    struct w_listener *listener = listen_claim(runtime, &index);
+    struct w_listener *listener = listen_claim(runtime, &index, &generation);
     if (listener == NULL)
         return w_base_fail(error, -ENOSPC, "cannot listen on %s: all %u of config.listeners are taken", address, runtime->config.listeners);
     listener->round_robin = options->placement == WEIR_PLACEMENT_ROUND_ROBIN;
     listener->next_shard = 0;
     result = listen_sockets(runtime, listener, address, options, error);
     if (result != 0) {
-        atomic_store_explicit(&listener->state, W_LISTENER_FREE, memory_order_release);
+        listen_become(listener, generation, W_LISTENER_FREE);
         return result;
     }
     listener->protocol = protocol;
@@ -151,10 +158,10 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
     listener->backlog = options->socket.backlog != 0 ? options->socket.backlog : W_LISTENER_BACKLOG;
     atomic_store_explicit(&listener->shards_left, runtime->config.shards, memory_order_relaxed);
     if (name != NULL)
-        *name = listen_name(listener, index);
+        *name = listen_name(generation, index);
     /* Release: a shard that sees LISTENING sees all of the above. */
     w_runtime_enter(runtime);
-    atomic_store_explicit(&listener->state, W_LISTENER_LISTENING, memory_order_release);
+    listen_become(listener, generation, W_LISTENER_LISTENING);
     w_runtime_ring(runtime);
     w_runtime_leave(runtime);
     return 0;
@@ -162,16 +169,19 @@ int weir_listen(weir_runtime *runtime, const char *address, const weir_protocol 
 
 int weir_listener_address(const weir_runtime *runtime, weir_listener name, char *text, size_t text_bytes)
 {
-    struct w_listener *listener = listen_find(runtime, name);
+    uint64_t life;
+    struct w_listener *listener = listen_find(runtime, name, &life);
     return listener == NULL ? -ENOENT : w_address_text(&listener->address, text, text_bytes);
 }
 
 int weir_listener_stop(weir_runtime *runtime, weir_listener name)
 {
-    struct w_listener *listener = listen_find(runtime, name);
-    uint32_t expected = W_LISTENER_LISTENING;
-    if (listener == NULL || !atomic_compare_exchange_strong_explicit(&listener->state, &expected, W_LISTENER_STOPPING, memory_order_release,
-                                                                     memory_order_relaxed))
+    uint64_t life;
+    struct w_listener *listener = listen_find(runtime, name, &life);
+    /* By the whole word: somebody else may have stopped it meanwhile, and opened another. */
+    if (listener == NULL ||
+        !atomic_compare_exchange_strong_explicit(&listener->life, &life, w_life(w_life_generation(life), W_LISTENER_STOPPING),
+                                                 memory_order_release, memory_order_relaxed))
         return -ENOENT;
     w_runtime_enter(runtime);
     w_runtime_ring(runtime);

@@ -38,7 +38,9 @@ static void listener_wait(struct w_listener_part *part, uint64_t due_ns)
 /* On any thread, so it may be behind by what happens just now. */
 static uint32_t listener_free_slots_of(struct w_core *core)
 {
-    uint32_t taken = w_stats_get_u32(&core->conns->count) + atomic_load_explicit(&core->arriving, memory_order_relaxed);
+    /* Acquire, and first: who is seen to arrive no more is counted already (listener_place_here). */
+    uint32_t arriving = atomic_load_explicit(&core->arriving, memory_order_acquire);
+    uint32_t taken = w_stats_get_u32(&core->conns->count) + arriving;
     return taken < core->conns->capacity ? core->conns->capacity - taken : 0;
 }
 
@@ -114,13 +116,14 @@ static void listener_left(struct w_listener_part *part)
     if (!listener->one_handle)
         listener_close(listener, core->engine, core->index);
     part->state = W_LISTENER_LEFT;
-    part->left_generation = atomic_load_explicit(&listener->generation, memory_order_relaxed);
+    /* Relaxed: it cannot go on before this shard has left. */
+    uint32_t generation = w_life_generation(atomic_load_explicit(&listener->life, memory_order_relaxed));
+    part->left_generation = generation;
     /* Acquire and release: the last one out sees that all others have done with the listener. */
     if (atomic_fetch_sub_explicit(&listener->shards_left, 1, memory_order_acq_rel) != 1)
         return;
     w_listener_discard(listener, core->engine, core->config->shards);
-    atomic_fetch_add_explicit(&listener->generation, 1, memory_order_relaxed);
-    atomic_store_explicit(&listener->state, W_LISTENER_FREE, memory_order_release);
+    atomic_store_explicit(&listener->life, w_life(generation, W_LISTENER_FREE), memory_order_release);
 }
 
 static bool listener_is_begun(const struct w_listener_part *part)
@@ -131,10 +134,9 @@ static bool listener_is_begun(const struct w_listener_part *part)
 /* A listener that lives, or is being stopped, and that this shard has never begun: it is waited for all the same. */
 static bool listener_is_to_leave(const struct w_listener_part *part)
 {
-    const struct w_listener *listener = part->listener;
-    uint32_t state = atomic_load_explicit(&listener->state, memory_order_acquire);
-    bool left = part->state == W_LISTENER_LEFT &&
-                (part->in_flight || part->left_generation == atomic_load_explicit(&listener->generation, memory_order_relaxed));
+    uint64_t life = atomic_load_explicit(&part->listener->life, memory_order_acquire);
+    uint32_t state = w_life_state(life);
+    bool left = part->state == W_LISTENER_LEFT && (part->in_flight || part->left_generation == w_life_generation(life));
     return (state == W_LISTENER_LISTENING || state == W_LISTENER_STOPPING) && !left;
 }
 
@@ -157,7 +159,7 @@ void w_listener_leave(struct w_listener_part *part)
 void w_listener_follow(struct w_listener_part *part)
 {
     /* Acquire: pairs with the release that published the state. */
-    uint32_t state = atomic_load_explicit(&part->listener->state, memory_order_acquire);
+    uint32_t state = w_life_state(atomic_load_explicit(&part->listener->life, memory_order_acquire));
     if (state == W_LISTENER_LISTENING && !listener_is_begun(part) && !part->in_flight) {
         part->backoff_ns = BACKOFF_MIN_NS;
         part->broken = false;
@@ -167,8 +169,8 @@ void w_listener_follow(struct w_listener_part *part)
     }
 }
 
-/* A new connection on this shard, or, without a slot, none. */
-static void listener_place(struct w_core *core, uint32_t index, int handle)
+/* A new connection on this shard, or, without a slot, none: false. */
+static bool listener_place(struct w_core *core, uint32_t index, int handle)
 {
     struct w_listener *listener = &core->listeners[index];
     int error;
@@ -176,10 +178,11 @@ static void listener_place(struct w_core *core, uint32_t index, int handle)
     if (conn == NULL) {
         core->engine->discard(core->engine->world, handle);
         w_stats_add(&core->stats.turned_away, 1);
-        return;
+        return false;
     }
     w_conn_init(conn, core, listener->protocol, listener->user, index);
     w_conn_connected(conn, handle);
+    return true;
 }
 
 /* Shard 0 has accepted it for this one. argument: the listener's index, the handle. */
@@ -188,12 +191,16 @@ static enum w_port_verdict listener_place_here(struct w_core *core, struct w_lin
     const struct w_io_engine *engine = link->port->table->engine;
     (void)conn;
     (void)id;
-    if (core == NULL)
+    uint32_t index = (uint32_t)(argument >> 32);
+    if (core == NULL) {
         engine->discard(engine->world, (int)(uint32_t)argument);
-    else
-        listener_place(core, (uint32_t)(argument >> 32), (int)(uint32_t)argument);
-    if (core != NULL) /* behind the placing, so that no slot looks free twice */
-        atomic_fetch_sub_explicit(&core->arriving, 1, memory_order_relaxed);
+        return W_PORT_DONE;
+    }
+    bool placed = listener_place(core, index, (int)(uint32_t)argument);
+    /* Behind the placing, and release, so that no slot looks free twice. */
+    atomic_fetch_sub_explicit(&core->arriving, 1, memory_order_release);
+    if (!placed)
+        core->listener_retry(core, index); /* its slot is free again */
     return W_PORT_DONE;
 }
 
@@ -303,7 +310,8 @@ bool w_listener_retry(struct w_listener_part *part)
             w_port_call_later(core->port, &part->retry, (weir_id){0}, listener_retry_here, part->index);
         return false;
     }
-    if (part->state != W_LISTENER_WAITING || part->broken || core->stopping || listener_free_slots(part) == 0)
+    /* Somebody else may have taken the slot in between: then it is asked for again. */
+    if (part->state != W_LISTENER_WAITING || part->broken || core->stopping || listener_is_out_of_slots(part))
         return false;
     w_wheel_clear(&part->core->wheel, &part->timer);
     listener_accept(part);

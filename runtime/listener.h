@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /* listener: accepts connections. A listener belongs to the runtime; each shard has a part in it that accepts.
  *
- * Any thread opens and stops a listener by changing its `state` and ringing the shards; each shard then looks (w_listener_follow) and does its part.
- * The life of `state`: FREE -> OPENING (claimed by one thread) -> LISTENING -> STOPPING -> FREE (by the last shard that has left). */
+ * Any thread opens and stops a listener by changing its `life` and ringing the shards; each shard then looks (w_listener_follow) and does its part:
+ * FREE -> OPENING (claimed by one thread, of the next generation) -> LISTENING -> STOPPING -> FREE (by the last shard that has left). */
 #ifndef W_LISTENER_H
 #define W_LISTENER_H
 
 #include <weir/listen.h>
 
 #include "runtime/core.h"
+#include "runtime/life.h"
 #include "runtime/port.h"
 
 /* listen(2)'s, by default; net.core.somaxconn cuts it. */
@@ -17,9 +18,8 @@
 enum w_listener_state { W_LISTENER_FREE, W_LISTENER_OPENING, W_LISTENER_LISTENING, W_LISTENER_STOPPING };
 
 struct w_listener {
-    _Atomic uint32_t
-        state; /* enum w_listener_state; release on every change, acquire on every look: what lies behind it is published by it */
-    _Atomic uint32_t generation;  /* changes with every FREE, so that an old name is not a new listener */
+    _Atomic uint64_t
+        life; /* its state is an enum w_listener_state; release on every change, acquire on every look: what lies behind it is published by it */
     _Atomic uint32_t shards_left; /* parts that have not left yet */
     const weir_protocol *protocol;
     void *user;

@@ -71,7 +71,7 @@ static void runtime_set_groups(weir_runtime *runtime)
     struct w_group_part *parts = (void *)(groups->groups + groups->count);
     for (uint32_t i = 0; i < groups->count; i++) {
         groups->groups[i].parts = parts + (size_t)i * groups->shards;
-        atomic_init(&groups->groups[i].generation, 1);
+        atomic_init(&groups->groups[i].shards_left, groups->shards);
     }
 }
 
@@ -91,10 +91,8 @@ static int runtime_make_tables(weir_runtime *runtime)
         return -ENOMEM;
     runtime_set_ports(runtime);
     runtime_set_groups(runtime);
-    for (uint32_t i = 0; i < config->listeners; i++) {
+    for (uint32_t i = 0; i < config->listeners; i++)
         orders->listeners[i].handles = runtime->handles + (size_t)i * config->shards;
-        atomic_init(&orders->listeners[i].generation, 1);
-    }
     return 0;
 }
 
@@ -194,7 +192,7 @@ void weir_close(weir_runtime **pointer)
     }
     struct w_listener *listeners = runtime->orders.listeners;
     for (uint32_t i = 0; i < config.listeners && listeners != NULL; i++) {
-        uint32_t state = atomic_load_explicit(&listeners[i].state, memory_order_acquire);
+        uint32_t state = w_life_state(atomic_load_explicit(&listeners[i].life, memory_order_acquire));
         if (state == W_LISTENER_LISTENING || state == W_LISTENER_STOPPING)
             w_listener_discard(&listeners[i], runtime->engine, config.shards);
     }

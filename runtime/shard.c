@@ -70,6 +70,11 @@ static void shard_conn_freed(struct w_core *core, weir_conn *conn)
     if (conn->dialed)
         w_dialer_conn_over(&shard->dialers, conn);
     w_table_give(&shard->conns, conn);
+    w_shard_slot_freed(shard);
+}
+
+void w_shard_slot_freed(weir_shard *shard)
+{
     uint32_t free_slots = shard->conns.capacity - shard->conns.count;
     for (uint32_t i = 0; i < shard->orders->listener_count && free_slots > 0; i++)
         free_slots -= w_listener_retry(&shard->parts[i]);

@@ -60,6 +60,8 @@ int w_shard_turn(weir_shard *shard, uint64_t *rest_ns);
 /* Orders that came after they were looked at: their wake may have been used up by a submit that did not sleep. */
 bool w_shard_has_orders(const weir_shard *shard);
 /* No more patience: every connection ends. */
+/* A slot of its table is free again: who waits for one hears of it. */
+void w_shard_slot_freed(weir_shard *shard);
 void w_shard_end_conns(weir_shard *shard);
 
 /* --- turning (shard_run.c) --- */

@@ -58,6 +58,7 @@ int weir_adopt(weir_shard *shard, int descriptor, const weir_protocol *protocol,
         return error;
     if ((error = core->engine->adopt(core->io, descriptor, &defaults)) != 0) {
         w_table_give(core->conns, conn);
+        w_shard_slot_freed(shard);
         return error;
     }
     w_conn_init(conn, core, protocol, user, W_DIALER_NONE);

@@ -49,7 +49,7 @@ static bool port_send_one(struct voice *voice, uint32_t seat)
                                         : weir_port_send(voice->port, id, data, bytes);
     if (result == 0)
         note_accepted(voice, seat);
-    else if (result == -ESTALE || result == -ESHUTDOWN)
+    else if (result == -ESTALE || result == -EPIPE || result == -ESHUTDOWN)
         voice->dead[seat] = true;
     else if (result == -ENOBUFS)
         tally_collect(&voice->tally, voice->port);
