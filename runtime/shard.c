@@ -209,9 +209,22 @@ static void shard_abandon(weir_shard *shard)
     core->in_turn = false;
 }
 
+/* The engine broke before these could be given a place. */
+static void shard_discard_newcomers(weir_shard *shard)
+{
+    struct w_core *core = &shard->core;
+    struct w_io_completion completions[TAKE_BATCH];
+    for (uint32_t count; (count = core->engine->take(core->io, completions, TAKE_BATCH)) > 0;)
+        for (uint32_t i = 0; i < count; i++)
+            if (w_conn_token_kind(completions[i].token) == W_CONN_TOKEN_LISTENER && completions[i].result >= 0)
+                core->engine->discard(core->engine->world, completions[i].result);
+}
+
 void w_shard_leave(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
+    if (atomic_load_explicit(&shard->state, memory_order_relaxed) == W_SHARD_BROKEN)
+        shard_discard_newcomers(shard);
     if (shard->conns.count > 0)
         shard_abandon(shard);
     if (core->port == NULL)
@@ -361,6 +374,23 @@ static void shard_look_at_listeners(weir_shard *shard)
         w_listener_look(&shard->parts[i]);
 }
 
+/* Once a second: what peers can bring about must not fill the log. */
+static void shard_tell_relief(weir_shard *shard, bool assembly, uint64_t weight)
+{
+    struct w_core *core = &shard->core;
+    shard->relieved++;
+    if (shard->relieved_told_ns != 0 && core->io->now_ns - shard->relieved_told_ns < WEIR_SECOND)
+        return;
+    uint64_t taken = assembly ? core->assembly_bytes : atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed);
+    uint64_t allowed = assembly ? core->config->assembly_bytes : core->pool.budget_bytes;
+    w_core_log(core, WEIR_LOG_WARNING,
+               "%s %llu bytes, %llu are allowed: ended %u connections, each of which held the most; the last %llu bytes",
+               assembly ? "messages being put together hold" : "everything holds", (unsigned long long)taken, (unsigned long long)allowed,
+               shard->relieved, (unsigned long long)weight);
+    shard->relieved_told_ns = core->io->now_ns;
+    shard->relieved = 0;
+}
+
 /* Memory is nearly spent: the connection that holds the most has to go. One at a time, and the next only when that one has gone: true when it
  * has to be looked at again. */
 static bool shard_relieve(weir_shard *shard)
@@ -383,8 +413,7 @@ static bool shard_relieve(weir_shard *shard)
     if (heaviest == NULL)
         return false; /* the embedder holds it in blobs: nobody to end */
     shard->relief_victim = w_conn_id(heaviest);
-    w_core_log(core, WEIR_LOG_WARNING, "memory is nearly spent (%llu of %llu bytes): ending the connection that holds the most, %llu bytes",
-               (unsigned long long)taken, (unsigned long long)budget, (unsigned long long)w_conn_weight(heaviest, assembly));
+    shard_tell_relief(shard, assembly, w_conn_weight(heaviest, assembly));
     w_conn_end(heaviest, WEIR_REASON_MEMORY, -ENOBUFS);
     return true;
 }

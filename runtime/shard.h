@@ -30,17 +30,19 @@ struct weir_shard {
     uint64_t io_bytes; /* the engine's memory, look-ups apart */
     uint64_t epoch;    /* of the orders followed last */
     struct w_wheel_entry stop_timer;
-    uint32_t looked_count;  /* conns.count when the listeners were looked at last */
-    uint32_t drained_slots; /* STOPPING: slots below this have been told to drain */
-    uint64_t sleeps_seen;   /* its sleeps, when links were looked after last */
-    uint32_t spin_losses;   /* spins lost in a row */
-    uint32_t spin_skips;    /* sleeps to go without a spin */
-    _Atomic uint8_t state;  /* enum w_shard_state; written by its thread */
-    bool cut;               /* the stop's time is over: every connection has been ended */
-    bool embedded;          /* weir_turn_descriptor has been asked for */
-    int error;              /* BROKEN: why */
-    weir_id relief_victim;  /* the connection ended last for memory; 0: none */
-    uint64_t relief_ns;     /* when one was looked for last */
+    uint32_t looked_count;     /* conns.count when the listeners were looked at last */
+    uint32_t drained_slots;    /* STOPPING: slots below this have been told to drain */
+    uint64_t sleeps_seen;      /* its sleeps, when links were looked after last */
+    uint32_t spin_losses;      /* spins lost in a row */
+    uint32_t spin_skips;       /* sleeps to go without a spin */
+    _Atomic uint8_t state;     /* enum w_shard_state; written by its thread */
+    bool cut;                  /* the stop's time is over: every connection has been ended */
+    bool embedded;             /* weir_turn_descriptor has been asked for */
+    int error;                 /* BROKEN: why */
+    weir_id relief_victim;     /* the connection ended last for memory; 0: none */
+    uint64_t relief_ns;        /* when one was looked for last */
+    uint64_t relieved_told_ns; /* when that was logged last */
+    uint32_t relieved;         /* since then */
 };
 
 /* 0 or a negative errno with its sentence. config: complete. The shard is zeroed memory. */

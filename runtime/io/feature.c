@@ -29,6 +29,7 @@
 #define WAIT_LIMIT_NS UINT64_C(500000000) /* for what should be there at once */
 
 #define CANCEL_TOKEN    99
+#define ACCEPT_TOKEN    98
 #define MEMORY_TRIES    20 /* rings that others closed a moment ago give their locked memory back a little later */
 #define MEMORY_PAUSE_NS 10000000
 
@@ -91,13 +92,24 @@ static void map_release(void *user, void *memory, size_t bytes)
 
 static const weir_allocator mapping = {map_allocate, map_release, NULL};
 
-/* Waits for the next completion and takes it: 0, or -ETIMEDOUT. */
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Waits for the next completion and takes it: 0, or -ETIMEDOUT. A signal, or a kernel short of memory for a moment, is no reason to give up. */
 static int await(struct w_ring *ring, struct io_uring_cqe *completion)
 {
     uint32_t head;
     int result = 0;
-    if (w_ring_completions(ring, &head) == 0 || w_ring_filled(ring) != 0)
-        result = w_ring_enter(ring, WAIT_LIMIT_NS);
+    const uint64_t end_ns = clock_ns() + WAIT_LIMIT_NS;
+    for (uint64_t now_ns = clock_ns(); result == 0 && now_ns < end_ns; now_ns = clock_ns()) {
+        if (w_ring_completions(ring, &head) != 0 && w_ring_filled(ring) == 0)
+            break;
+        result = w_ring_enter(ring, end_ns - now_ns);
+    }
     if (result == 0 && w_ring_completions(ring, &head) == 0)
         result = -ETIMEDOUT;
     if (result < 0)
@@ -105,6 +117,13 @@ static int await(struct w_ring *ring, struct io_uring_cqe *completion)
     *completion = *w_ring_completion(ring, head);
     w_ring_taken(ring, head + 1);
     return 0;
+}
+
+/* One that nobody waits for any more: what was accepted is not to be left open. */
+static void drop(const struct io_uring_cqe *completion)
+{
+    if (completion->user_data == ACCEPT_TOKEN && completion->res >= 0)
+        close(completion->res);
 }
 
 /* Ends what a row has left in flight, and takes what is left of it, so that the next finds a quiet ring. */
@@ -115,10 +134,15 @@ static void cancel_all(struct w_ring *ring)
     io_uring_prep_cancel64(entry, 0, IORING_ASYNC_CANCEL_ANY);
     entry->user_data = CANCEL_TOKEN;
     while (completion.user_data != CANCEL_TOKEN && await(ring, &completion) == 0)
-        continue;
+        drop(&completion);
     uint32_t head, left;
-    while (w_ring_enter(ring, 0) == 0 && (left = w_ring_completions(ring, &head)) > 0)
+    do {
+        (void)w_ring_enter(ring, 0);
+        left = w_ring_completions(ring, &head);
+        for (uint32_t i = 0; i < left; i++)
+            drop(w_ring_completion(ring, head + i));
         w_ring_taken(ring, head + left);
+    } while (left > 0);
 }
 
 /* --- mandatory rows --- */
@@ -296,6 +320,7 @@ static int accept_two(struct w_ring *ring, int listener, const struct sockaddr_u
     struct io_uring_cqe completion;
     struct io_uring_sqe *entry = w_ring_next(ring);
     io_uring_prep_multishot_accept(entry, listener, NULL, NULL, SOCK_CLOEXEC);
+    entry->user_data = ACCEPT_TOKEN;
     int result = w_ring_enter(ring, 0);
     for (int i = 0; i < 2 && result == 0; i++) {
         int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

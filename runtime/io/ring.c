@@ -71,10 +71,21 @@ int w_ring_start(struct w_ring *ring, bool registered)
     return 0;
 }
 
+/* A ring that broke has closes which the kernel never took: nobody else will do them. */
+static void close_left(struct w_ring *ring)
+{
+    for (uint32_t left = w_ring_filled(ring); left > 0; left--) {
+        const struct io_uring_sqe *entry = &ring->uring.sq.sqes[(ring->tail - left) & ring->uring.sq.ring_mask];
+        if (entry->opcode == IORING_OP_CLOSE)
+            close(entry->fd);
+    }
+}
+
 void w_ring_close(struct w_ring *ring)
 {
     if (ring->uring.sq.sqes == NULL)
         return;
+    close_left(ring);
     if (ring->enter_flags != 0 && ring->owner == gettid())
         unregister_descriptor(ring);
     io_uring_queue_exit(&ring->uring);

@@ -202,6 +202,8 @@ static void uring_reset_on_close(struct w_io *io, int handle)
 static void uring_close_handle(struct w_io *io, int handle, uint64_t token)
 {
     struct io_uring_sqe *entry = next(io);
+    if (W_UNLIKELY(w_uring_of(io)->ring.broken != 0)) /* nothing is handed over any more */
+        close(handle);
     io_uring_prep_close(entry, handle);
     label(entry, token);
 }
