@@ -92,6 +92,7 @@ static void conn_open(weir_conn *conn)
     w_stats_add(conn->dialed ? &stats->dialed : conn->adopted ? &stats->adopted : &stats->accepted, 1);
     conn->state = W_CONN_OPEN;
     conn->opened = true;
+    conn->activity_ns = conn->state_ns = conn->core->io->now_ns; /* the shard may have come to it late */
     int answer = conn->protocol->on_open != NULL ? conn->protocol->on_open(conn) : 0;
     if (answer < 0)
         w_conn_end(conn, WEIR_REASON_REFUSED, answer);

@@ -169,8 +169,8 @@ void w_listener_follow(struct w_listener_part *part)
     }
 }
 
-/* A new connection on this shard, or, without a slot, none: false. */
-static bool listener_place(struct w_core *core, uint32_t index, int handle)
+/* A new connection on this shard, or, without a slot, none. */
+static void listener_place(struct w_core *core, uint32_t index, int handle)
 {
     struct w_listener *listener = &core->listeners[index];
     int error;
@@ -178,11 +178,10 @@ static bool listener_place(struct w_core *core, uint32_t index, int handle)
     if (conn == NULL) {
         core->engine->discard(core->engine->world, handle);
         w_stats_add(&core->stats.turned_away, 1);
-        return false;
+        return;
     }
     w_conn_init(conn, core, listener->protocol, listener->user, index);
     w_conn_connected(conn, handle);
-    return true;
 }
 
 /* Shard 0 has accepted it for this one. argument: the listener's index, the handle. */
@@ -196,11 +195,11 @@ static enum w_port_verdict listener_place_here(struct w_core *core, struct w_lin
         engine->discard(engine->world, (int)(uint32_t)argument);
         return W_PORT_DONE;
     }
-    bool placed = listener_place(core, index, (int)(uint32_t)argument);
-    /* Behind the placing, and release, so that no slot looks free twice. */
+    listener_place(core, index, (int)(uint32_t)argument);
+    /* Behind the placing, and release, so that no slot looks free twice. Until here it looked taken twice, or it was not taken after all: who waits for one
+     * hears of it. */
     atomic_fetch_sub_explicit(&core->arriving, 1, memory_order_release);
-    if (!placed)
-        core->listener_retry(core, index); /* its slot is free again */
+    core->listener_retry(core, index);
     return W_PORT_DONE;
 }
 

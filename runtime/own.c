@@ -59,8 +59,13 @@ int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir
         own_free_ended(port);
         place = own_free_place(port);
     }
-    if (place == port->channel_places || own_claim_number(port->table, &number) != 0)
+    if (place == port->channel_places)
         return -ENOSPC;
+    if (own_claim_number(port->table, &number) != 0) {
+        own_free_ended(port);
+        if (own_claim_number(port->table, &number) != 0)
+            return -ENOSPC;
+    }
     uint32_t ends_count = bytes / BYTES_PER_END;
     weir_channel *channel = w_pool_take(port->pool, sizeof *channel);
     uint32_t *ends = w_pool_take(port->pool, ends_count * sizeof *ends);

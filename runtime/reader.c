@@ -33,6 +33,11 @@ struct w_reader_slice {
 /* How much to look at at once when a codec cannot say how much is missing. */
 #define SEARCH_BYTES 512u
 
+/* Of the budget one such part is for small needs: who holds more than a modest piece gets nothing of it, so that some large messages cannot take from all others
+ * the few bytes that they need. */
+#define RESERVE_PART 4u
+#define MODEST_BYTES (UINT32_C(64) * 1024)
+
 /* What one delivery needs at every step. */
 struct delivery {
     struct w_core *core;
@@ -47,6 +52,9 @@ struct delivery {
 static void *reader_take_piece(struct w_core *core, struct w_reader *reader, uint32_t bytes)
 {
     uint32_t piece_bytes = (uint32_t)w_pool_round(bytes);
+    uint64_t taken_bytes = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget_bytes = core->pool.budget_bytes;
+    if (reader->held_bytes + piece_bytes > MODEST_BYTES && taken_bytes + piece_bytes > budget_bytes - budget_bytes / RESERVE_PART)
+        return NULL;
     void *piece = w_pool_take(&core->pool, piece_bytes);
     if (piece == NULL)
         return NULL;

@@ -63,7 +63,8 @@ typedef struct weir_room {
     uint32_t bytes;
 } weir_room;
 int weir_reserve(weir_conn *conn, uint32_t bytes, weir_room *room);
-/* 0, -EBADMSG (the codec cannot carry it; the reserve is over), or -EINVAL (no reserve, or more bytes than reserved). */
+/* 0, -EBADMSG (the codec cannot carry it; the reserve is over), -EPIPE (the connection has begun to end since), or -EINVAL (no reserve, or more bytes than
+ * reserved). */
 int weir_commit(weir_conn *conn, uint32_t bytes);
 
 /* --- without a copy --- */
