@@ -92,33 +92,6 @@ static void map_release(void *user, void *memory, size_t bytes)
 
 static const weir_allocator mapping = {map_allocate, map_release, NULL};
 
-static uint64_t clock_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-/* Waits for the next completion and takes it: 0, or -ETIMEDOUT. A signal, or a kernel short of memory for a moment, is no reason to give up. */
-static int await(struct w_ring *ring, struct io_uring_cqe *completion)
-{
-    uint32_t head;
-    int result = 0;
-    const uint64_t end_ns = clock_ns() + WAIT_LIMIT_NS;
-    for (uint64_t now_ns = clock_ns(); result == 0 && now_ns < end_ns; now_ns = clock_ns()) {
-        if (w_ring_completions(ring, &head) != 0 && w_ring_filled(ring) == 0)
-            break;
-        result = w_ring_enter(ring, end_ns - now_ns);
-    }
-    if (result == 0 && w_ring_completions(ring, &head) == 0)
-        result = -ETIMEDOUT;
-    if (result < 0)
-        return result;
-    *completion = *w_ring_completion(ring, head);
-    w_ring_taken(ring, head + 1);
-    return 0;
-}
-
 /* One that nobody waits for any more: what was accepted is not to be left open. */
 static void drop(const struct io_uring_cqe *completion)
 {
@@ -133,7 +106,7 @@ static void cancel_all(struct w_ring *ring)
     struct io_uring_sqe *entry = w_ring_next(ring);
     io_uring_prep_cancel64(entry, 0, IORING_ASYNC_CANCEL_ANY);
     entry->user_data = CANCEL_TOKEN;
-    while (completion.user_data != CANCEL_TOKEN && await(ring, &completion) == 0)
+    while (completion.user_data != CANCEL_TOKEN && w_ring_await(ring, WAIT_LIMIT_NS, &completion) == 0)
         drop(&completion);
     uint32_t head, left;
     do {
@@ -235,7 +208,7 @@ static int stream_read(struct stream *stream, struct w_ring *ring)
     while (stream->received < stream->written) {
         struct io_uring_cqe completion;
         uint16_t number;
-        int result = await(ring, &completion);
+        int result = w_ring_await(ring, WAIT_LIMIT_NS, &completion);
         if (result < 0 || completion.res <= 0)
             return result < 0 ? result : completion.res < 0 ? completion.res : -EIO;
         if ((completion.flags & IORING_CQE_F_BUFFER) == 0 || (completion.flags & IORING_CQE_F_MORE) == 0)
@@ -268,7 +241,7 @@ static int stream_run(struct stream *stream, struct w_ring *ring)
     }
     shutdown(stream->ends[1], SHUT_WR);
     if (result == 0)
-        result = await(ring, &completion);
+        result = w_ring_await(ring, WAIT_LIMIT_NS, &completion);
     if (result == 0 && (completion.res != 0 || (completion.flags & IORING_CQE_F_MORE) != 0))
         result = -EIO;
     return result == 0 && stream->buffers.free != STREAM_BUFFERS ? -EIO : result;
@@ -327,7 +300,7 @@ static int accept_two(struct w_ring *ring, int listener, const struct sockaddr_u
         if (client < 0 || connect(client, (const struct sockaddr *)(const void *)address, bytes) != 0)
             result = -errno;
         if (result == 0)
-            result = await(ring, &completion);
+            result = w_ring_await(ring, WAIT_LIMIT_NS, &completion);
         if (result == 0 && completion.res >= 0)
             close(completion.res);
         if (result == 0)
@@ -365,7 +338,7 @@ static int probe_message_ring(struct bench *bench)
     bool arrived = false;
     io_uring_prep_msg_ring(w_ring_next(&bench->ring), bench->ring.uring.ring_fd, 7, 42, 0);
     for (int i = 0; i < 2; i++) {
-        int result = await(&bench->ring, &completion);
+        int result = w_ring_await(&bench->ring, WAIT_LIMIT_NS, &completion);
         if (result < 0)
             return result;
         if (completion.res < 0)
@@ -396,7 +369,7 @@ static int probe_sync_message_ring(struct bench *bench)
     struct io_uring_sqe message = {.opcode = IORING_OP_MSG_RING, .fd = bench->ring.uring.ring_fd, .len = 7, .off = 43};
     int result = io_uring_register((unsigned)-1, W_UAPI_REGISTER_SEND_MSG_RING, &message, 1);
     if (result >= 0)
-        result = await(&bench->ring, &completion);
+        result = w_ring_await(&bench->ring, WAIT_LIMIT_NS, &completion);
     if (result < 0)
         return result;
     return completion.user_data == 43 && completion.res == 7 ? 0 : -EIO;

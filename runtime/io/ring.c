@@ -146,3 +146,29 @@ int w_ring_enter(struct w_ring *ring, uint64_t wait_ns)
         }
     }
 }
+
+static uint64_t clock_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+int w_ring_await(struct w_ring *ring, uint64_t limit_ns, struct io_uring_cqe *completion)
+{
+    uint32_t head;
+    int result = 0;
+    const uint64_t end_ns = clock_ns() + limit_ns;
+    for (uint64_t now_ns = clock_ns(); result == 0 && now_ns < end_ns; now_ns = clock_ns()) {
+        if (w_ring_completions(ring, &head) != 0 && w_ring_filled(ring) == 0)
+            break;
+        result = w_ring_enter(ring, end_ns - now_ns);
+    }
+    if (result == 0 && w_ring_completions(ring, &head) == 0)
+        result = -ETIMEDOUT;
+    if (result < 0)
+        return result;
+    *completion = *w_ring_completion(ring, head);
+    w_ring_taken(ring, head + 1);
+    return 0;
+}

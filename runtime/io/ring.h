@@ -45,6 +45,10 @@ void w_ring_make_room(struct w_ring *ring);
  * the time is over (UINT64_MAX: for ever); a signal ends it early. 0, or the negative errno the ring is broken with. */
 int w_ring_enter(struct w_ring *ring, uint64_t wait_ns);
 
+/* For probing: hands over what was filled, waits for the next completion at most so long, and takes it: 0, -ETIMEDOUT, or what the ring is broken with. A signal, or a
+ * kernel short of memory for a moment, is no reason to give up. */
+int w_ring_await(struct w_ring *ring, uint64_t limit_ns, struct io_uring_cqe *completion);
+
 /* How many submissions are filled and not handed over. */
 static inline uint32_t w_ring_filled(const struct w_ring *ring)
 {
