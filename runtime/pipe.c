@@ -60,9 +60,15 @@ int w_pipe_message(weir_conn *conn, const weir_message *message)
             w_waitlist_add(conn, W_CORE_BLOCKED);
         return WEIR_LATER;
     case -ESTALE:
-    case -ESHUTDOWN:
     case -EPIPE:
-        w_conn_drain(conn, WEIR_REASON_LOCAL, 0); /* the other has ended, or is about to */
+        if (pipe_is_far(conn)) { /* pipe_lost_here is on its way, and says how it has ended */
+            w_waitlist_add(conn, W_CORE_BLOCKED);
+            return WEIR_LATER;
+        }
+        w_conn_drain(conn, WEIR_REASON_LOCAL, 0); /* the other is about to end */
+        return WEIR_TAKEN;
+    case -ESHUTDOWN:
+        w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
         return WEIR_TAKEN;
     default:
         return result;
