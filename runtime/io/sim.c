@@ -76,8 +76,12 @@ static int sim_local_address(void *where, int handle, struct w_io_address *addre
 static int sim_peer_address(void *where, int handle, struct w_io_address *address)
 {
     struct w_sim_socket *socket = w_sim_socket_of(where, handle);
-    if (socket->kind != W_SIM_SOCKET_STREAM || socket->death != 0)
+    if (socket->kind == W_SIM_SOCKET_STREAM && socket->death == 0 && w_sim_fault_draws(where, WEIR_SIM_PEER_GONE))
+        w_sim_socket_kill(socket, ECONNRESET);
+    if (socket->kind != W_SIM_SOCKET_STREAM || socket->death != 0) {
+        w_sim_fault_fire(where, WEIR_SIM_PEER_GONE);
         return -ENOTCONN;
+    }
     *address = socket->remote;
     return 0;
 }
@@ -181,12 +185,12 @@ static int sim_socket(struct w_io *io, const struct w_io_address *address, const
     (void)address;
     (void)options;
     struct weir_sim_world *world = enter(io, "socket")->world;
-    if (w_sim_world_strikes(world, WEIR_SIM_SOCKET_SPENT))
+    if (w_sim_fault_strikes(world, WEIR_SIM_SOCKET_SPENT))
         return w_sim_world_below(world, 2) == 0 ? -EMFILE : -ENFILE;
     struct w_sim_socket *socket = w_sim_socket_create(world);
     int handle = w_sim_socket_open_handle(socket);
     if (handle < 0) {
-        w_sim_world_fire(world, WEIR_SIM_SOCKET_SPENT);
+        w_sim_fault_fire(world, WEIR_SIM_SOCKET_SPENT);
         w_sim_socket_close(socket, false);
     }
     return handle;
@@ -296,7 +300,7 @@ static void sleep_until(struct w_sim_shard *shard, uint64_t deadline_ns)
     struct weir_sim_world *world = shard->world;
     atomic_fetch_add_explicit(&shard->io.counters.sleeps, 1, memory_order_relaxed); /* a counter */
     while (!has_news(shard)) {
-        if (w_sim_world_strikes(world, WEIR_SIM_EARLY_RETURN))
+        if (w_sim_fault_strikes(world, WEIR_SIM_EARLY_RETURN))
             return;
         uint64_t next_ns = weir_sim_next_ns(world);
         W_SIM_REQUIRE(world, next_ns != UINT64_MAX || deadline_ns != UINT64_MAX, "shard %u sleeps for ever, and nothing will ever happen",
@@ -307,6 +311,16 @@ static void sleep_until(struct w_sim_shard *shard, uint64_t deadline_ns)
         }
         weir_sim_step(world);
     }
+}
+
+/* True when all was taken that was queued, so that the kernel may let the caller sleep. */
+static bool hand_over(struct w_sim_shard *shard)
+{
+    uint64_t most = UINT64_MAX;
+    if (shard->submit_first != NULL && w_sim_fault_strikes(shard->world, WEIR_SIM_BUSY))
+        most = w_sim_world_below(shard->world, 3);
+    w_sim_operation_submit(shard, most);
+    return !shard->left;
 }
 
 static int sim_submit(struct w_io *io, uint64_t wait_ns)
@@ -321,8 +335,7 @@ static int sim_submit(struct w_io *io, uint64_t wait_ns)
         return shard->broken;
     }
     weir_sim_run_until(world, world->now_ns + w_sim_world_between(world, 100, 2000));
-    w_sim_operation_submit(shard);
-    if (wait_ns > 0 && !has_news(shard) && !is_rung(shard))
+    if (hand_over(shard) && wait_ns > 0 && !has_news(shard) && !is_rung(shard))
         sleep_until(shard, wait_ns == W_IO_FOREVER ? UINT64_MAX : w_base_add_saturated(world->now_ns, wait_ns));
     if (is_woken(shard))
         atomic_store_explicit(&shard->woken_due_ns, UINT64_MAX,
@@ -345,7 +358,7 @@ static bool sim_stirring(struct w_io *io)
 {
     struct w_sim_shard *shard = enter(io, "stirring");
     weir_sim_run_until(shard->world, shard->world->now_ns);
-    return has_news(shard) || is_rung(shard);
+    return shard->left || has_news(shard) || is_rung(shard);
 }
 
 /* Each look costs a little: who spins on the clock gets somewhere. */
@@ -359,7 +372,7 @@ static uint64_t sim_random(struct w_io *io)
     return w_sim_world_random(shard_of(io)->world);
 }
 
-static void woken(struct weir_sim_world *world, void *object, uint64_t argument)
+static void hear_wake(struct weir_sim_world *world, void *object, uint64_t argument)
 {
     (void)object;
     w_sim_world_note(world, "wake", (int64_t)argument, 0, 0);
@@ -370,12 +383,14 @@ static void sim_wake(struct w_io *io)
     struct w_sim_shard *shard = shard_of(io);
     struct weir_sim_world *world = shard->world;
     uint64_t due_ns = world->now_ns;
-    if (w_sim_world_strikes(world, WEIR_SIM_LATE_WAKE))
+    if (shard->closes > 0)
+        w_sim_fault_fire(world, WEIR_SIM_CLOSE_WAKE);
+    if (w_sim_fault_strikes(world, WEIR_SIM_LATE_WAKE) || (shard->closes > 0 && w_sim_fault_draws(world, WEIR_SIM_CLOSE_WAKE)))
         due_ns += w_sim_world_late_ns(world);
     if (due_ns >= atomic_load_explicit(&shard->woken_due_ns, memory_order_relaxed)) /* the earlier wake covers this one */
         return;
     atomic_store_explicit(&shard->woken_due_ns, due_ns, memory_order_release);
-    w_sim_world_at(world, due_ns, NULL, woken, NULL, shard->index);
+    w_sim_world_at(world, due_ns, NULL, hear_wake, NULL, shard->index);
 }
 
 /* --- embedded --- */
@@ -386,7 +401,7 @@ static int sim_descriptor(struct w_io *io)
     if (shard->thread != NULL && !shard->embedded)
         return -EINVAL;
     shard->embedded = true;
-    return 1000000 + (int)shard->index; /* a number and nothing more: see weir_sim_readable() */
+    return W_SIM_DESCRIPTOR + (int)shard->index; /* a number and nothing more: see weir_sim_readable() */
 }
 
 static bool sim_may_sleep(struct w_io *io)
@@ -394,7 +409,7 @@ static bool sim_may_sleep(struct w_io *io)
     struct w_sim_shard *shard = enter(io, "may_sleep");
     W_SIM_REQUIRE(shard->world, shard->embedded, "may_sleep() of a shard that is not embedded");
     weir_sim_run_until(shard->world, shard->world->now_ns);
-    shard->armed = !has_news(shard) && (io->bell == NULL || w_bell_doze(io->bell));
+    shard->armed = !shard->left && !has_news(shard) && (io->bell == NULL || w_bell_doze(io->bell));
     if (shard->armed)
         atomic_fetch_add_explicit(&io->counters.sleeps, 1, memory_order_relaxed); /* a counter */
     return shard->armed;
@@ -424,33 +439,6 @@ void weir_sim_break(struct weir_sim_world *world, uint32_t shard_index, int erro
     w_sim_world_note(world, "break", shard_index, error, 0);
 }
 
-/* --- events: nobody sleeps here, so they are numbers --- */
-
-static int sim_event_open(void *world)
-{
-    (void)world;
-    return 2000000;
-}
-
-static void sim_event_set(void *world, int event)
-{
-    w_sim_world_note(world, "event", event, 0, 0);
-}
-
-static void sim_event_reset(void *world, int event)
-{
-    (void)world;
-    (void)event;
-}
-
-static int sim_event_wait(void *world, int event, uint64_t wait_ns)
-{
-    (void)world;
-    (void)event;
-    (void)wait_ns;
-    return -ETIMEDOUT;
-}
-
 void w_sim_engine_fill(struct w_io_engine *engine)
 {
     *engine = (struct w_io_engine){
@@ -460,11 +448,11 @@ void w_sim_engine_fill(struct w_io_engine *engine)
         .local_address = sim_local_address,
         .peer_address = sim_peer_address,
         .discard = sim_discard,
-        .event_open = sim_event_open,
-        .event_set = sim_event_set,
-        .event_reset = sim_event_reset,
-        .event_wait = sim_event_wait,
-        .event_close = sim_event_reset,
+        .event_open = w_sim_foreign_open,
+        .event_set = w_sim_foreign_set,
+        .event_reset = w_sim_foreign_reset,
+        .event_wait = w_sim_foreign_wait,
+        .event_close = w_sim_foreign_close,
         .resolve_now = sim_resolve_now,
         .open = sim_open,
         .close = sim_close,

@@ -18,15 +18,31 @@ static uint16_t more(struct w_sim_operation *operation)
     struct w_sim_shard *shard = operation->shard;
     if (operation->once)
         return 0;
-    if (shard->pending.count - shard->pending.first >= 2 && w_sim_world_strikes(shard->world, WEIR_SIM_OVERFLOW)) {
+    if (shard->pending.count - shard->pending.first >= 2 && w_sim_fault_strikes(shard->world, WEIR_SIM_OVERFLOW)) {
         atomic_fetch_add_explicit(&shard->io.counters.completion_overflows, 1, memory_order_relaxed); /* a counter */
         return 0;
     }
-    return w_sim_world_strikes(shard->world, WEIR_SIM_MULTISHOT_END) ? 0 : W_IO_MORE;
+    return w_sim_fault_strikes(shard->world, WEIR_SIM_MULTISHOT_END) ? 0 : W_IO_MORE;
 }
+
+/* Ends, perhaps, without having done anything: true when it has. */
+static bool ends_idly(struct w_sim_operation *operation)
+{
+    struct weir_sim_world *world = operation->shard->world;
+    if (w_sim_fault_strikes(world, WEIR_SIM_AGAIN))
+        end(operation, -EAGAIN);
+    else if (w_sim_fault_strikes(world, WEIR_SIM_CANCELED))
+        end(operation, -ECANCELED);
+    else if (operation->verb != W_SIM_ACCEPT && w_sim_fault_strikes(world, WEIR_SIM_NO_MEMORY))
+        end(operation, -ENOMEM);
+    return operation->state == W_SIM_FINISHED;
+}
+
+#define STORM 4u /* so many in a backlog are one */
 
 static void try_accept(struct w_sim_operation *operation)
 {
+    static const int errors[] = {ECONNABORTED, EPROTO, ENETDOWN, EHOSTUNREACH, EPERM};
     struct weir_sim_world *world = operation->shard->world;
     struct w_sim_socket *listening = operation->socket;
     if (listening->shut_read) {
@@ -35,16 +51,19 @@ static void try_accept(struct w_sim_operation *operation)
     }
     if (listening->backlog_first == NULL)
         return;
-    if (world->handle_count >= world->faults.descriptors_max || w_sim_world_draws(world, WEIR_SIM_ACCEPT_SPENT)) {
-        w_sim_world_fire(world, WEIR_SIM_ACCEPT_SPENT);
+    if (listening->backlog_count >= STORM && !listening->stormed)
+        w_sim_fault_fire(world, WEIR_SIM_ACCEPT_STORM);
+    listening->stormed = listening->backlog_count >= STORM;
+    if (world->handle_count >= world->faults.descriptors_max || w_sim_fault_draws(world, WEIR_SIM_ACCEPT_SPENT)) {
+        w_sim_fault_fire(world, WEIR_SIM_ACCEPT_SPENT);
         end(operation, w_sim_world_below(world, 2) == 0 ? -EMFILE : -ENFILE);
         return;
     }
-    if (w_sim_world_strikes(world, WEIR_SIM_ACCEPT_ERROR)) {
-        bool aborted = w_sim_world_below(world, 2) == 0;
-        if (aborted)
+    if (w_sim_fault_strikes(world, WEIR_SIM_ACCEPT_ERROR)) {
+        bool gone = w_sim_world_below(world, 2) == 0;
+        if (gone)
             w_sim_socket_close(w_sim_socket_accept(listening), true);
-        end(operation, aborted ? -ECONNABORTED : -ENOMEM);
+        end(operation, gone ? -errors[w_sim_world_below(world, W_COUNT(errors))] : -ENOMEM);
         return;
     }
     int handle = w_sim_socket_open_handle(w_sim_socket_accept(listening));
@@ -60,13 +79,13 @@ static void receive_data(struct w_sim_operation *operation, uint32_t readable)
     uint32_t bytes = 0;
     uint8_t *data = w_sim_buffer_room(shard, &bytes);
     if (data == NULL)
-        w_sim_world_fire(world, WEIR_SIM_BUFFERS_SPENT);
-    if (data == NULL || w_sim_world_strikes(world, WEIR_SIM_NO_BUFFERS)) {
+        w_sim_fault_fire(world, WEIR_SIM_BUFFERS_SPENT);
+    if (data == NULL || w_sim_fault_strikes(world, WEIR_SIM_NO_BUFFERS)) {
         end(operation, -ENOBUFS);
         return;
     }
     bytes = w_base_min_u32(bytes, readable);
-    if (bytes > 1 && w_sim_world_strikes(world, WEIR_SIM_SHORT_RECEIVE))
+    if (bytes > 1 && w_sim_fault_strikes(world, WEIR_SIM_SHORT_RECEIVE))
         bytes = w_sim_world_below(world, 2) == 0 ? 1 : (uint32_t)w_sim_world_between(world, 1, bytes - 1);
     uint16_t buffer = w_sim_buffer_use(shard, bytes);
     w_sim_pipe_read(operation->socket, data, bytes);
@@ -82,7 +101,7 @@ static bool ends_for_want(struct w_sim_operation *operation, bool first)
     struct w_sim_shard *shard = operation->shard;
     if (!first)
         return false;
-    return w_sim_world_strikes(shard->world, shard->io.buffers_free > 0 ? WEIR_SIM_NO_BUFFERS_IDLE : WEIR_SIM_BUFFERS_SPENT);
+    return w_sim_fault_strikes(shard->world, shard->io.buffers_free > 0 ? WEIR_SIM_NO_BUFFERS_IDLE : WEIR_SIM_BUFFERS_SPENT);
 }
 
 /* A receive that starts with bytes and, behind them, a reset (or a unix socket's end) may not be told of that: hung_up() knows. */
@@ -97,11 +116,11 @@ static void try_receive(struct w_sim_operation *operation, bool first)
     static const int errors[] = {ECONNRESET, ETIMEDOUT, EHOSTUNREACH};
     struct weir_sim_world *world = operation->shard->world;
     struct w_sim_socket *socket = operation->socket;
-    if (socket->death == 0 && w_sim_world_strikes(world, WEIR_SIM_RECEIVE_ERROR))
+    if (socket->death == 0 && w_sim_fault_strikes(world, WEIR_SIM_RECEIVE_ERROR))
         w_sim_socket_kill(socket, errors[w_sim_world_below(world, W_COUNT(errors))]);
     uint32_t readable = w_sim_pipe_readable(socket);
     int error = 0;
-    if (first && readable > 0 && hides_end(socket) && w_sim_world_strikes(world, WEIR_SIM_HIDDEN_END))
+    if (first && readable > 0 && hides_end(socket) && w_sim_fault_strikes(world, WEIR_SIM_HIDDEN_END))
         operation->deaf = true;
     if (socket->kind != W_SIM_SOCKET_STREAM) {
         error = w_sim_socket_take_error(socket);
@@ -115,7 +134,7 @@ static void try_receive(struct w_sim_operation *operation, bool first)
     } else if ((error = w_sim_socket_take_error(socket)) != 0) {
         end(operation, -error);
     } else if (socket->death != 0) {
-        w_sim_world_fire(world, WEIR_SIM_ERROR_TAKEN);
+        w_sim_fault_fire(world, WEIR_SIM_ERROR_TAKEN);
         end(operation, 0);
     } else if (socket->shut_read) {
         end(operation, 0);
@@ -137,15 +156,15 @@ static void take_bytes(struct w_sim_operation *operation, uint32_t bytes)
 
 static void try_send(struct w_sim_operation *operation)
 {
-    static const int errors[] = {EPIPE, ECONNRESET, ETIMEDOUT};
+    static const int errors[] = {EPIPE, ECONNRESET, ETIMEDOUT, EHOSTUNREACH};
     struct weir_sim_world *world = operation->shard->world;
     struct w_sim_socket *socket = operation->socket;
     w_sim_operation_check_memory(operation);
-    if (socket->death == 0 && w_sim_world_strikes(world, WEIR_SIM_SEND_ERROR))
+    if (socket->death == 0 && w_sim_fault_strikes(world, WEIR_SIM_SEND_ERROR))
         w_sim_socket_kill(socket, errors[w_sim_world_below(world, W_COUNT(errors))]);
     int error = w_sim_socket_take_error(socket);
     if (error == 0 && socket->death != 0 && !socket->shut_write)
-        w_sim_world_fire(world, WEIR_SIM_ERROR_TAKEN);
+        w_sim_fault_fire(world, WEIR_SIM_ERROR_TAKEN);
     if (error != 0 || socket->death != 0 || socket->shut_write || socket->kind != W_SIM_SOCKET_STREAM) {
         end(operation, error != 0 ? -error : -EPIPE);
         return;
@@ -154,10 +173,10 @@ static void try_send(struct w_sim_operation *operation)
     if (room == 0 && operation->bytes > 0)
         return;
     uint32_t bytes = (uint32_t)w_base_min_u64(room, operation->bytes);
-    if (bytes > 1 && w_sim_world_draws(world, WEIR_SIM_SHORT_SEND))
+    if (bytes > 1 && w_sim_fault_draws(world, WEIR_SIM_SHORT_SEND))
         bytes = w_sim_world_below(world, 2) == 0 ? 1 : (uint32_t)w_sim_world_between(world, 1, bytes - 1);
     if (bytes < operation->bytes)
-        w_sim_world_fire(world, WEIR_SIM_SHORT_SEND);
+        w_sim_fault_fire(world, WEIR_SIM_SHORT_SEND);
     take_bytes(operation, bytes);
     end(operation, (int32_t)bytes);
 }
@@ -179,6 +198,8 @@ static void attempt(struct w_sim_operation *operation)
 {
     bool first = !operation->tried;
     operation->tried = true;
+    if (operation->verb != W_SIM_CONNECT && ends_idly(operation))
+        return;
     switch (operation->verb) {
     case W_SIM_ACCEPT:
         try_accept(operation);
@@ -243,8 +264,8 @@ static void start_resolve(struct w_sim_operation *operation)
     struct weir_sim_world *world = operation->shard->world;
     uint64_t delay_ns = 0;
     int result = w_sim_peer_look_up(world, operation->resolve, &delay_ns);
-    if (w_sim_world_strikes(world, WEIR_SIM_NAME_ERROR))
-        result = -EAGAIN;
+    if (w_sim_fault_strikes(world, WEIR_SIM_NAME_ERROR))
+        result = w_sim_world_below(world, 2) == 0 ? -EAGAIN : -ENOMEM;
     uint64_t due_ns = w_base_add_saturated(world->now_ns, delay_ns);
     w_sim_world_at(world, due_ns, &operation->serial, resolved_event, operation, (uint64_t)(int64_t)result);
 }
@@ -263,7 +284,7 @@ static void cancel_event(struct weir_sim_world *world, void *object, uint64_t ar
 {
     (void)argument;
     struct w_sim_operation *operation = object;
-    if (operation->state == W_SIM_STARTED && w_sim_world_draws(world, WEIR_SIM_CANCEL_MISSED))
+    if (operation->state == W_SIM_STARTED && w_sim_fault_draws(world, WEIR_SIM_CANCEL_MISSED))
         attempt(operation);
     if (operation->state == W_SIM_STARTED)
         end(operation, -ECANCELED);
@@ -278,12 +299,27 @@ static void start_cancel(struct w_sim_operation *cancel)
         return;
     operation->cancelled = true;
     uint64_t delay_ns = w_sim_world_below(world, 2) == 0 ? 0 : w_sim_world_below(world, world->faults.operation_ns_max);
-    if (w_sim_world_strikes(world, WEIR_SIM_LATE_CANCEL))
+    if (w_sim_fault_strikes(world, WEIR_SIM_LATE_CANCEL))
         delay_ns = w_sim_world_late_ns(world);
     if (delay_ns == 0)
         cancel_event(world, operation, 0);
     else
         w_sim_world_at(world, world->now_ns + delay_ns, &operation->serial, cancel_event, operation, 0);
+}
+
+static void start_connect(struct w_sim_operation *operation)
+{
+    static const int errors[] = {EHOSTUNREACH, ENETUNREACH, EADDRNOTAVAIL};
+    struct weir_sim_world *world = operation->shard->world;
+    w_sim_operation_check_memory(operation);
+    W_SIM_REQUIRE(world, operation->socket->kind == W_SIM_SOCKET_FRESH, "connect on handle %d, which was used before", operation->handle);
+    bool by_network = operation->address->socket.any.sa_family != AF_UNIX;
+    if (w_sim_fault_strikes(world, WEIR_SIM_NO_MEMORY))
+        end(operation, -ENOMEM);
+    else if (by_network && w_sim_fault_strikes(world, WEIR_SIM_CONNECT_UNREACHABLE))
+        end(operation, -errors[w_sim_world_below(world, W_COUNT(errors))]);
+    else
+        w_sim_socket_connect(operation->socket, operation->address);
 }
 
 static void start(struct w_sim_operation *operation)
@@ -299,10 +335,7 @@ static void start(struct w_sim_operation *operation)
         w_sim_operation_stir(operation);
         break;
     case W_SIM_CONNECT:
-        w_sim_operation_check_memory(operation);
-        W_SIM_REQUIRE(world, operation->socket->kind == W_SIM_SOCKET_FRESH, "connect on handle %d, which was used before",
-                      operation->handle);
-        w_sim_socket_connect(operation->socket, operation->address);
+        start_connect(operation);
         break;
     case W_SIM_CLOSE:
         start_close(operation);
@@ -317,9 +350,9 @@ static void start(struct w_sim_operation *operation)
     }
 }
 
-void w_sim_operation_submit(struct w_sim_shard *shard)
+void w_sim_operation_submit(struct w_sim_shard *shard, uint64_t most)
 {
-    while (shard->submit_first != NULL) {
+    for (; shard->submit_first != NULL && most > 0; most--) {
         struct w_sim_operation *operation = shard->submit_first;
         shard->submit_first = operation->next;
         if (shard->submit_first == NULL)
@@ -327,4 +360,5 @@ void w_sim_operation_submit(struct w_sim_shard *shard)
         operation->next = NULL;
         start(operation);
     }
+    shard->left = shard->submit_first != NULL;
 }

@@ -40,7 +40,7 @@ static void go_home(struct w_sim_shard *shard, uint16_t buffer)
     struct w_sim_buffers *buffers = &shard->buffers;
     uint8_t *memory = memory_of(shard, buffer);
     ALLOW(memory, shard->io.buffer_bytes);
-    memset(memory, RUBBISH, shard->io.buffer_bytes);
+    memset(memory, RUBBISH, buffers->filled[buffer]);
     FORBID(memory, shard->io.buffer_bytes);
     buffers->queue[(buffers->queue_first + shard->io.buffers_free) & (buffers->capacity - 1)] = buffer;
     shard->io.buffers_free++;
@@ -67,6 +67,7 @@ int w_sim_buffer_open(struct w_sim_shard *shard, const struct w_io_setup *setup)
     if (buffers->area == NULL)
         return -ENOMEM;
     buffers->references = w_sim_world_memory(buffers->capacity * sizeof *buffers->references);
+    buffers->filled = w_sim_world_memory(buffers->capacity * sizeof *buffers->filled);
     buffers->queue = w_sim_world_memory(buffers->capacity * sizeof *buffers->queue);
     for (uint32_t i = 0; i < io->buffers; i++) {
         FORBID(memory_of(shard, (uint16_t)i), io->buffer_bytes);
@@ -88,6 +89,7 @@ void w_sim_buffer_close(struct w_sim_shard *shard)
     ALLOW(buffers->area, buffers->area_bytes);
     shard->allocator.release(shard->allocator.user, buffers->area, buffers->area_bytes);
     free(buffers->references);
+    free(buffers->filled);
     free(buffers->queue);
 }
 
@@ -107,6 +109,7 @@ uint16_t w_sim_buffer_use(struct w_sim_shard *shard, uint32_t bytes)
     ALLOW(memory_of(shard, buffer) + buffers->used_bytes, bytes);
     buffers->references[buffer]++;
     buffers->used_bytes += bytes;
+    buffers->filled[buffer] = buffers->used_bytes;
     if (buffers->plain || buffers->used_bytes == shard->io.buffer_bytes) {
         buffers->used_bytes = 0;
         buffers->queue_first = (buffers->queue_first + 1) & (buffers->capacity - 1);

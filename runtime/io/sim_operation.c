@@ -12,7 +12,7 @@
 #include "runtime/io/sim_world.h"
 
 /* How much of each piece of a send is watched: its beginning and its end. What is taken of it the test sees for itself. */
-#define WATCHED_BYTES 512u
+#define WATCHED_BYTES 128u
 
 static const char *const verbs[] = {"accept", "connect", "receive", "send", "close", "resolve", "cancel"};
 
@@ -88,6 +88,9 @@ static void enter_socket(struct w_sim_operation *operation)
         W_SIM_REQUIRE(world, socket->operations == 0, "close of handle %d with %u operations in flight", operation->handle,
                       socket->operations);
         socket->closing = true;
+        operation->shard->closes++;
+        if (operation->shard->woken_due_ns != UINT64_MAX)
+            w_sim_fault_fire(world, WEIR_SIM_CLOSE_WAKE);
     }
     if (operation->verb == W_SIM_ACCEPT) {
         operation->accept_next = socket->accepts;
@@ -208,12 +211,13 @@ static void queue_push(struct w_sim_queue *queue, const struct w_sim_pending *pe
     queue->entries[queue->count++] = *pending;
 }
 
-/* Time moves to here, nothing else. */
-static void pass(struct weir_sim_world *world, void *object, uint64_t argument)
+/* A close may come to its end when a wake-up is heard. */
+static uint64_t meet_wake(struct w_sim_shard *shard, uint64_t due_ns)
 {
-    (void)world;
-    (void)object;
-    (void)argument;
+    uint64_t woken_due_ns = atomic_load_explicit(&shard->woken_due_ns, memory_order_relaxed);
+    if (woken_due_ns == UINT64_MAX || woken_due_ns <= due_ns || !w_sim_fault_draws(shard->world, WEIR_SIM_CLOSE_WAKE))
+        return due_ns;
+    return woken_due_ns;
 }
 
 void w_sim_operation_complete(struct w_sim_operation *operation, const struct w_io_completion *completion)
@@ -221,15 +225,17 @@ void w_sim_operation_complete(struct w_sim_operation *operation, const struct w_
     struct w_sim_shard *shard = operation->shard;
     struct weir_sim_world *world = shard->world;
     uint64_t due_ns = world->now_ns;
-    if (w_sim_world_strikes(world, WEIR_SIM_LATE))
+    if (w_sim_fault_strikes(world, WEIR_SIM_LATE))
         due_ns += w_sim_world_late_ns(world);
+    if (operation->verb == W_SIM_CLOSE)
+        due_ns = meet_wake(shard, due_ns);
     if (due_ns < operation->last_due_ns)
         due_ns = operation->last_due_ns;
     operation->last_due_ns = due_ns;
     if (due_ns > world->now_ns)
-        w_sim_world_at(world, due_ns, NULL, pass, NULL, 0);
+        w_sim_world_at(world, due_ns, NULL, w_sim_world_pass, NULL, 0);
     if (operation->cancelled && completion->result >= 0 && operation->verb != W_SIM_CLOSE)
-        w_sim_world_fire(world, WEIR_SIM_CANCEL_MISSED);
+        w_sim_fault_fire(world, WEIR_SIM_CANCEL_MISSED);
     struct w_sim_pending pending = {.completion = *completion, .operation = operation, .due_ns = due_ns};
     pending.completion.token = operation->token;
     pending.final = (completion->flags & W_IO_MORE) == 0;
@@ -254,7 +260,7 @@ static void shuffle(struct weir_sim_world *world, struct w_sim_pending *entries,
 {
     for (uint32_t round = 0; round < 4; round++)
         for (uint32_t i = 1; i < count; i++)
-            if (entries[i].operation != entries[i - 1].operation && w_sim_world_strikes(world, WEIR_SIM_SHUFFLE)) {
+            if (entries[i].operation != entries[i - 1].operation && w_sim_fault_strikes(world, WEIR_SIM_SHUFFLE)) {
                 struct w_sim_pending entry = entries[i];
                 entries[i] = entries[i - 1];
                 entries[i - 1] = entry;
@@ -270,7 +276,7 @@ void w_sim_operation_harvest(struct w_sim_shard *shard)
     bool enough = false;
     for (uint32_t i = pending->first; i < pending->count; i++) {
         bool due = pending->entries[i].due_ns <= world->now_ns;
-        enough = enough || (due && brought > 0 && w_sim_world_strikes(world, WEIR_SIM_PARTIAL_SUBMIT));
+        enough = enough || (due && brought > 0 && w_sim_fault_strikes(world, WEIR_SIM_PARTIAL_SUBMIT));
         if (due && !enough) {
             queue_push(&shard->there, &pending->entries[i]);
             brought++;
@@ -293,6 +299,7 @@ static void over(struct w_sim_operation *operation)
         link = &(*link)->chain;
     *link = operation->chain;
     shard->operations--;
+    shard->closes -= operation->verb == W_SIM_CLOSE;
     w_sim_operation_destroy(operation);
 }
 
@@ -331,6 +338,7 @@ void w_sim_operation_abandon(struct w_sim_shard *shard)
             if (operation->verb == W_SIM_CLOSE && socket != NULL) /* queued, and nobody else will */
                 w_sim_socket_close(socket, false);
             shard->operations--;
+            shard->closes -= operation->verb == W_SIM_CLOSE;
             w_sim_operation_destroy(operation);
         }
     shard->submit_first = shard->submit_last = NULL;

@@ -87,7 +87,10 @@ int64_t weir_sim_peer_read(struct weir_sim_peer *peer, void *data, size_t bytes)
 
 void weir_sim_peer_shutdown(struct weir_sim_peer *peer)
 {
-    w_sim_socket_shutdown(socket_of(peer), SHUT_WR);
+    struct w_sim_socket *socket = socket_of(peer);
+    if (socket->kind == W_SIM_SOCKET_STREAM && socket->death == 0 && !socket->shut_write)
+        w_sim_fault_fire(socket->world, WEIR_SIM_HALF_CLOSE);
+    w_sim_socket_shutdown(socket, SHUT_WR);
 }
 
 void weir_sim_peer_close(struct weir_sim_peer **peer)

@@ -53,12 +53,14 @@ void w_sim_pipe_write(struct w_sim_socket *socket, const uint8_t *data, uint32_t
     struct w_sim_pipe *pipe = &socket->outbound;
     W_ASSERT(bytes <= w_sim_pipe_room(socket) && !pipe->finished);
     if (pipe->ring == NULL)
-        pipe->ring = w_sim_world_memory(pipe->ring_bytes);
+        pipe->ring = w_sim_world_rough_memory(pipe->ring_bytes);
     uint32_t at = (uint32_t)pipe->written & (pipe->ring_bytes - 1);
     uint32_t first = w_base_min_u32(bytes, pipe->ring_bytes - at);
     memcpy(pipe->ring + at, data, first);
     memcpy(pipe->ring, data + first, bytes - first);
     pipe->written += bytes;
+    w_sim_world_hash_bytes(socket->world, data, w_base_min_u32(bytes, 16));
+    w_sim_world_hash_bytes(socket->world, data + bytes - w_base_min_u32(bytes, 16), w_base_min_u32(bytes, 16));
     w_sim_pipe_push(socket);
 }
 
@@ -116,7 +118,9 @@ static void move(struct weir_sim_world *world, void *object, uint64_t argument)
     if (socket->death != 0 || socket->other == NULL || socket->other->death != 0)
         return;
     uint32_t bytes = movable(pipe);
-    if (bytes > 0 && w_sim_world_strikes(world, WEIR_SIM_RESET)) {
+    if (bytes > 0 && w_sim_fault_strikes(world, WEIR_SIM_RESET)) {
+        if (!socket->other->closed)
+            pipe->arrived += w_sim_world_between(world, 0, bytes); /* behind any byte of a message */
         w_sim_socket_kill(socket, ECONNRESET);
         return;
     }

@@ -92,14 +92,14 @@ static void grow_handles(struct weir_sim_world *world)
 static int choose_handle(struct weir_sim_world *world)
 {
     int last = world->handle_last_closed;
-    if (last >= 0 && world->handles[last] == NULL && w_sim_world_strikes(world, WEIR_SIM_HANDLE_REUSE))
+    if (last >= 0 && world->handles[last] == NULL && w_sim_fault_strikes(world, WEIR_SIM_HANDLE_REUSE))
         return last;
     int handle = world->handle_lowest;
     while ((uint32_t)handle < world->handle_capacity && world->handles[handle] != NULL)
         handle++;
     world->handle_lowest = handle + 1;
     if (handle == last)
-        w_sim_world_fire(world, WEIR_SIM_HANDLE_REUSE);
+        w_sim_fault_fire(world, WEIR_SIM_HANDLE_REUSE);
     return handle;
 }
 
@@ -358,9 +358,12 @@ void w_sim_socket_connect(struct w_sim_socket *socket, const struct w_io_address
     set_local(socket, address);
     w_sim_world_note(world, "connect", socket->handle, port_of(address), port_of(&socket->local));
     uint64_t there_ns = world->now_ns + w_sim_world_latency_ns(world);
-    if (socket->handle >= 0 && w_sim_world_strikes(world, WEIR_SIM_CONNECT_REFUSED))
+    /* As if their first requests had been lost, and the second ones, a second later, had not. */
+    if (socket->handle < 0 && w_sim_fault_draws(world, WEIR_SIM_ACCEPT_STORM))
+        there_ns = (there_ns / WEIR_SECOND + 1) * WEIR_SECOND;
+    if (socket->handle >= 0 && w_sim_fault_strikes(world, WEIR_SIM_CONNECT_REFUSED))
         w_sim_world_at(world, there_ns, &socket->serial, connect_failed, socket, ECONNREFUSED);
-    else if (socket->handle >= 0 && w_sim_world_strikes(world, WEIR_SIM_CONNECT_TIMEOUT))
+    else if (socket->handle >= 0 && w_sim_fault_strikes(world, WEIR_SIM_CONNECT_TIMEOUT))
         w_sim_world_at(world, world->now_ns + SILENCE_NS, &socket->serial, connect_failed, socket, ETIMEDOUT);
     else
         w_sim_world_at(world, there_ns, &socket->serial, arrive, socket, 0);
@@ -424,7 +427,7 @@ static void reset_arrives(struct weir_sim_world *world, void *object, uint64_t a
     (void)argument;
     struct w_sim_socket *socket = object;
     struct w_sim_pipe *inbound = socket->other != NULL ? &socket->other->outbound : NULL;
-    if (socket->death == 0 && w_sim_pipe_readable(socket) > 0 && w_sim_world_strikes(world, WEIR_SIM_RESET_UNREAD)) {
+    if (socket->death == 0 && w_sim_pipe_readable(socket) > 0 && w_sim_fault_strikes(world, WEIR_SIM_RESET_UNREAD)) {
         w_sim_pipe_drop_unread(socket);
         inbound->end_arrived = false; /* what is gone was not followed by an end */
     }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* sim_world: chance, time, events, faults and traces of the simulated kernel. */
+/* sim_world: chance, time, events and traces of the simulated kernel. */
 #include "runtime/io/sim_world.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define CHUNK_OBJECTS 16
 
 /* What sockets and operations are cut from: kept until the world ends, so that an event may look at a serial at any time. */
 struct w_sim_chunk {
@@ -14,46 +12,11 @@ struct w_sim_chunk {
     _Alignas(16) uint8_t memory[];
 };
 
-static const char *const fault_names[WEIR_SIM_FAULT_COUNT] = {
-    [WEIR_SIM_SHORT_SEND] = "short-send",
-    [WEIR_SIM_SHORT_RECEIVE] = "short-receive",
-    [WEIR_SIM_MULTISHOT_END] = "multishot-end",
-    [WEIR_SIM_NO_BUFFERS] = "no-buffers",
-    [WEIR_SIM_NO_BUFFERS_IDLE] = "no-buffers-idle",
-    [WEIR_SIM_BUFFERS_SPENT] = "buffers-spent",
-    [WEIR_SIM_RESET] = "reset",
-    [WEIR_SIM_RESET_UNREAD] = "reset-unread",
-    [WEIR_SIM_HIDDEN_END] = "hidden-end",
-    [WEIR_SIM_LATE] = "late",
-    [WEIR_SIM_LATE_CANCEL] = "late-cancel",
-    [WEIR_SIM_CANCEL_MISSED] = "cancel-missed",
-    [WEIR_SIM_SHUFFLE] = "shuffle",
-    [WEIR_SIM_ACCEPT_SPENT] = "accept-spent",
-    [WEIR_SIM_ACCEPT_ERROR] = "accept-error",
-    [WEIR_SIM_CONNECT_REFUSED] = "connect-refused",
-    [WEIR_SIM_CONNECT_TIMEOUT] = "connect-timeout",
-    [WEIR_SIM_SEND_ERROR] = "send-error",
-    [WEIR_SIM_RECEIVE_ERROR] = "receive-error",
-    [WEIR_SIM_ERROR_TAKEN] = "error-taken",
-    [WEIR_SIM_SOCKET_SPENT] = "socket-spent",
-    [WEIR_SIM_HANDLE_REUSE] = "handle-reuse",
-    [WEIR_SIM_OVERFLOW] = "overflow",
-    [WEIR_SIM_LATE_WAKE] = "late-wake",
-    [WEIR_SIM_EARLY_RETURN] = "early-return",
-    [WEIR_SIM_PARTIAL_SUBMIT] = "partial-submit",
-    [WEIR_SIM_NAME_ERROR] = "name-error",
-};
-
-const char *weir_sim_fault_name(enum weir_sim_fault fault)
-{
-    return (unsigned)fault < WEIR_SIM_FAULT_COUNT ? fault_names[fault] : "unknown";
-}
-
 void w_sim_world_blame(const struct weir_sim_world *world, const char *format, ...)
 {
     va_list arguments;
     va_start(arguments, format);
-    fprintf(stderr, "weir sim: the contract of io.h was broken: ");
+    fprintf(stderr, "weir sim: ");
     vfprintf(stderr, format, arguments);
     fprintf(stderr, " (seed %" PRIu64 ", at %" PRIu64 " ns)\n", world->seed, world->now_ns);
     va_end(arguments);
@@ -68,14 +31,23 @@ const void *w_sim_world_thread(void)
 
 /* --- memory --- */
 
-void *w_sim_world_memory(size_t bytes)
+static void *have(void *memory)
 {
-    void *memory = calloc(1, bytes);
     if (memory == NULL) {
         fprintf(stderr, "weir sim: no memory for the simulated kernel\n");
         abort();
     }
     return memory;
+}
+
+void *w_sim_world_memory(size_t bytes)
+{
+    return have(calloc(1, bytes));
+}
+
+void *w_sim_world_rough_memory(size_t bytes)
+{
+    return have(malloc(bytes));
 }
 
 void *w_sim_world_chunk(struct weir_sim_world *world, size_t bytes)
@@ -101,7 +73,7 @@ static uint64_t rotate(uint64_t value, unsigned bits)
     return value << bits | value >> (64 - bits);
 }
 
-static void random_seed(struct w_sim_random *random, uint64_t seed)
+void w_sim_world_seed(struct w_sim_random *random, uint64_t seed)
 {
     for (size_t i = 0; i < W_COUNT(random->state); i++)
         random->state[i] = splitmix(&seed);
@@ -121,7 +93,7 @@ static uint64_t random_next(struct w_sim_random *random)
     return result;
 }
 
-static uint64_t random_below(struct w_sim_random *random, uint64_t bound)
+uint64_t w_sim_world_draw_below(struct w_sim_random *random, uint64_t bound)
 {
     return (uint64_t)(((unsigned __int128)random_next(random) * bound) >> 64);
 }
@@ -133,7 +105,7 @@ uint64_t w_sim_world_random(struct weir_sim_world *world)
 
 uint64_t w_sim_world_below(struct weir_sim_world *world, uint64_t bound)
 {
-    return random_below(&world->chance, bound);
+    return w_sim_world_draw_below(&world->chance, bound);
 }
 
 uint64_t w_sim_world_between(struct weir_sim_world *world, uint64_t low, uint64_t high)
@@ -141,23 +113,23 @@ uint64_t w_sim_world_between(struct weir_sim_world *world, uint64_t low, uint64_
     return low >= high ? low : low + w_sim_world_below(world, high - low + 1);
 }
 
-static uint64_t random_magnitude(struct w_sim_random *random, uint64_t low, uint64_t high)
+uint64_t w_sim_world_draw_magnitude(struct w_sim_random *random, uint64_t low, uint64_t high)
 {
     if (low >= high)
         return low;
     unsigned bits_low = low == 0 ? 0 : 64 - (unsigned)__builtin_clzll(low);
     unsigned bits_high = 64 - (unsigned)__builtin_clzll(high);
-    unsigned bits = bits_low + (unsigned)random_below(random, bits_high - bits_low + 1);
+    unsigned bits = bits_low + (unsigned)w_sim_world_draw_below(random, bits_high - bits_low + 1);
     uint64_t top = bits == 0 ? 0 : bits == 64 ? UINT64_MAX : (UINT64_C(1) << bits) - 1;
     uint64_t bottom = bits == 0 ? 0 : UINT64_C(1) << (bits - 1);
     bottom = bottom < low ? low : bottom;
     top = top > high ? high : top;
-    return bottom + random_below(random, top - bottom + 1);
+    return bottom + w_sim_world_draw_below(random, top - bottom + 1);
 }
 
 uint64_t w_sim_world_magnitude(struct weir_sim_world *world, uint64_t low, uint64_t high)
 {
-    return random_magnitude(&world->chance, low, high);
+    return w_sim_world_draw_magnitude(&world->chance, low, high);
 }
 
 uint64_t weir_sim_random(struct weir_sim_world *world)
@@ -165,29 +137,10 @@ uint64_t weir_sim_random(struct weir_sim_world *world)
     return random_next(&world->script);
 }
 
-bool w_sim_world_draws(struct weir_sim_world *world, enum weir_sim_fault fault)
+uint64_t weir_sim_below(struct weir_sim_world *world, uint64_t bound)
 {
-    uint32_t chance_ppm = world->faults.chance_ppm[fault];
-    return chance_ppm != 0 && w_sim_world_below(world, 1000000) < chance_ppm;
-}
-
-bool w_sim_world_strikes(struct weir_sim_world *world, enum weir_sim_fault fault)
-{
-    bool strikes = w_sim_world_draws(world, fault);
-    if (strikes)
-        w_sim_world_fire(world, fault);
-    return strikes;
-}
-
-void w_sim_world_fire(struct weir_sim_world *world, enum weir_sim_fault fault)
-{
-    world->fired[fault]++;
-    w_sim_world_note(world, fault_names[fault], 0, 0, 0);
-}
-
-uint64_t weir_sim_fired(const struct weir_sim_world *world, enum weir_sim_fault fault)
-{
-    return world->fired[fault];
+    W_SIM_REQUIRE(world, bound > 0, "weir_sim_below of 0");
+    return w_sim_world_draw_below(&world->script, bound);
 }
 
 uint64_t w_sim_world_latency_ns(struct weir_sim_world *world)
@@ -202,9 +155,20 @@ uint64_t w_sim_world_late_ns(struct weir_sim_world *world)
 
 /* --- traces --- */
 
+void weir_sim_set_trace(struct weir_sim_world *world, void (*line)(void *user, const char *text), void *user)
+{
+    world->trace = line;
+    world->trace_user = user;
+}
+
+static void print_line(void *user, const char *text)
+{
+    fprintf(user, "%s\n", text);
+}
+
 void weir_sim_trace(struct weir_sim_world *world, FILE *file)
 {
-    world->trace = file;
+    weir_sim_set_trace(world, file != NULL ? print_line : NULL, file);
 }
 
 uint64_t weir_sim_hash(const struct weir_sim_world *world)
@@ -212,19 +176,53 @@ uint64_t weir_sim_hash(const struct weir_sim_world *world)
     return world->hash;
 }
 
-static void hash_in(struct weir_sim_world *world, uint64_t value)
+void w_sim_world_hash(struct weir_sim_world *world, uint64_t value)
 {
     world->hash = rotate((world->hash ^ value) * UINT64_C(0x9e3779b97f4a7c15), 29);
 }
 
+void w_sim_world_hash_bytes(struct weir_sim_world *world, const void *data, size_t bytes)
+{
+    const uint8_t *at = data;
+    uint64_t word = 0;
+    for (; bytes >= sizeof word; at += sizeof word, bytes -= sizeof word) {
+        memcpy(&word, at, sizeof word);
+        w_sim_world_hash(world, word);
+    }
+    word = bytes;
+    for (size_t i = 0; i < bytes; i++)
+        word = word << 8 | at[i];
+    w_sim_world_hash(world, word);
+}
+
+static void trace(struct weir_sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void trace(struct weir_sim_world *world, const char *format, ...)
+{
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    world->trace(world->trace_user, text);
+}
+
 void w_sim_world_note(struct weir_sim_world *world, const char *what, int64_t a, int64_t b, int64_t c)
 {
-    hash_in(world, world->now_ns ^ (uint64_t)(unsigned char)what[0] << 56);
-    hash_in(world, (uint64_t)a);
-    hash_in(world, (uint64_t)b);
-    hash_in(world, (uint64_t)c);
+    w_sim_world_hash(world, world->now_ns ^ (uint64_t)(unsigned char)what[0] << 56);
+    w_sim_world_hash(world, (uint64_t)a);
+    w_sim_world_hash(world, (uint64_t)b);
+    w_sim_world_hash(world, (uint64_t)c);
+    if (W_UNLIKELY(world->trace != NULL))
+        trace(world, "%14" PRIu64 " %-18s %" PRId64 " %" PRId64 " %" PRId64, world->now_ns, what, a, b, c);
+}
+
+void weir_sim_note(struct weir_sim_world *world, const char *text)
+{
+    w_sim_world_hash(world, world->now_ns);
+    w_sim_world_hash_bytes(world, text, strlen(text));
     if (world->trace != NULL)
-        fprintf(world->trace, "%14" PRIu64 " %-18s %" PRId64 " %" PRId64 " %" PRId64 "\n", world->now_ns, what, a, b, c);
+        trace(world, "%14" PRIu64 " * %s", world->now_ns, text);
 }
 
 /* --- time and events --- */
@@ -303,6 +301,13 @@ uint64_t weir_sim_next_ns(struct weir_sim_world *world)
     return world->event_count == 0 ? UINT64_MAX : world->events[0].due_ns;
 }
 
+void w_sim_world_pass(struct weir_sim_world *world, void *object, uint64_t argument)
+{
+    (void)world;
+    (void)object;
+    (void)argument;
+}
+
 bool weir_sim_step(struct weir_sim_world *world)
 {
     W_SIM_REQUIRE(world, !world->in_action, "a step from inside a scheduled action");
@@ -326,85 +331,18 @@ void weir_sim_run_until(struct weir_sim_world *world, uint64_t now_ns)
         world->now_ns = now_ns;
 }
 
-struct scheduled {
-    void (*action)(struct weir_sim_world *world, void *user);
-    void *user;
-};
+typedef void (*scheduled_action)(struct weir_sim_world *world, void *user);
 
+/* The action itself is the argument: nothing is allocated for it. */
 static void run_scheduled(struct weir_sim_world *world, void *object, uint64_t argument)
 {
-    (void)argument;
-    struct scheduled scheduled = *(struct scheduled *)object;
-    free(object);
-    scheduled.action(world, scheduled.user);
+    ((scheduled_action)(uintptr_t)argument)(world, object);
 }
 
 void weir_sim_schedule(struct weir_sim_world *world, uint64_t after_ns, void (*action)(struct weir_sim_world *world, void *user),
                        void *user)
 {
-    struct scheduled *scheduled = w_sim_world_memory(sizeof *scheduled);
-    *scheduled = (struct scheduled){.action = action, .user = user};
-    w_sim_world_at(world, w_base_add_saturated(world->now_ns, after_ns), NULL, run_scheduled, scheduled, 0);
-}
-
-/* --- faults --- */
-
-static void faults_complete(struct weir_sim_faults *faults)
-{
-    faults->latency_ns_min = w_base_or_default(faults->latency_ns_min, 5 * WEIR_MICROSECOND);
-    faults->latency_ns_max = w_base_or_default(faults->latency_ns_max, 100 * WEIR_MICROSECOND);
-    faults->operation_ns_max = w_base_or_default(faults->operation_ns_max, 20 * WEIR_MICROSECOND);
-    faults->late_ns_max = w_base_or_default(faults->late_ns_max, 5 * WEIR_MILLISECOND);
-    faults->socket_bytes_min = (uint32_t)w_base_or_default(faults->socket_bytes_min, 1024);
-    faults->socket_bytes_max = (uint32_t)w_base_or_default(faults->socket_bytes_max, 256 * 1024);
-    faults->descriptors_max = (uint32_t)w_base_or_default(faults->descriptors_max, 65536);
-}
-
-void weir_sim_set_faults(struct weir_sim_world *world, const struct weir_sim_faults *faults)
-{
-    world->faults = faults != NULL ? *faults : (struct weir_sim_faults){0};
-    faults_complete(&world->faults);
-}
-
-/* How frequent a class may get: those that end a connection are kept rare, or nothing else would be met. */
-static uint32_t chance_ppm_max(enum weir_sim_fault fault)
-{
-    switch (fault) {
-    case WEIR_SIM_RESET:
-    case WEIR_SIM_SEND_ERROR:
-    case WEIR_SIM_RECEIVE_ERROR:
-        return 20000;
-    case WEIR_SIM_LATE:
-    case WEIR_SIM_LATE_WAKE:
-    case WEIR_SIM_ACCEPT_ERROR:
-    case WEIR_SIM_ACCEPT_SPENT:
-    case WEIR_SIM_OVERFLOW:
-    case WEIR_SIM_NO_BUFFERS:
-        return 100000;
-    default:
-        return 500000;
-    }
-}
-
-void weir_sim_faults_mix(uint64_t seed, struct weir_sim_faults *faults)
-{
-    struct w_sim_random random;
-    random_seed(&random, seed ^ UINT64_C(0x5deece66d));
-    *faults = (struct weir_sim_faults){0};
-    uint64_t many = random_below(&random, 4); /* of 4: how likely each class is in the mix */
-    for (uint32_t i = 0; i < WEIR_SIM_FAULT_COUNT; i++) {
-        uint32_t most = chance_ppm_max((enum weir_sim_fault)i);
-        bool frequent = random_below(&random, 2) == 0;
-        if (random_below(&random, 4) < many)
-            faults->chance_ppm[i] = (uint32_t)(frequent ? random_below(&random, most) : random_magnitude(&random, 500, most));
-    }
-    faults->latency_ns_min = random_magnitude(&random, WEIR_MICROSECOND, 100 * WEIR_MICROSECOND);
-    faults->latency_ns_max = random_magnitude(&random, faults->latency_ns_min, 10 * WEIR_MILLISECOND);
-    faults->operation_ns_max = random_magnitude(&random, WEIR_MICROSECOND, WEIR_MILLISECOND);
-    faults->late_ns_max = random_magnitude(&random, 100 * WEIR_MICROSECOND, 50 * WEIR_MILLISECOND);
-    faults->socket_bytes_min = (uint32_t)random_magnitude(&random, 1024, 64 * 1024);
-    faults->socket_bytes_max = (uint32_t)random_magnitude(&random, faults->socket_bytes_min, 256 * 1024);
-    faults->plain_buffers = random_below(&random, 2) == 0;
+    w_sim_world_at(world, w_base_add_saturated(world->now_ns, after_ns), NULL, run_scheduled, user, (uint64_t)(uintptr_t)action);
 }
 
 /* --- the world --- */
@@ -414,24 +352,17 @@ struct weir_sim_world *weir_sim_world_create(uint64_t seed, const struct weir_si
     struct weir_sim_world *world = w_sim_world_memory(sizeof *world);
     world->seed = seed;
     world->now_ns = WEIR_SECOND;
-    random_seed(&world->chance, seed);
-    random_seed(&world->script, ~seed);
+    w_sim_world_seed(&world->chance, seed);
+    w_sim_world_seed(&world->script, ~seed);
     weir_sim_set_faults(world, faults);
     world->handle_last_closed = -1;
     world->handle_lowest = 3;
     world->next_port = 32768;
+    world->haste = 8;
     w_sim_engine_fill(&world->engine);
     world->engine.name = "sim";
     world->engine.world = world;
     return world;
-}
-
-/* Scheduled actions that will not run any more: their small memory. */
-static void forget_scheduled(struct weir_sim_world *world)
-{
-    for (uint32_t i = 0; i < world->event_count; i++)
-        if (world->events[i].action == run_scheduled)
-            free(world->events[i].object);
 }
 
 void weir_sim_world_destroy(struct weir_sim_world **where)
@@ -440,9 +371,9 @@ void weir_sim_world_destroy(struct weir_sim_world **where)
     *where = NULL;
     if (world == NULL)
         return;
+    W_SIM_REQUIRE(world, !world->running && !world->in_action, "the world ends inside a run");
     for (uint32_t i = 0; i < world->shard_count; i++)
         W_SIM_REQUIRE(world, world->shards[i] == NULL, "the world ends before shard %u is closed", i);
-    forget_scheduled(world);
     w_sim_socket_free_all(world);
     for (struct w_sim_name *name = world->names, *next; name != NULL; name = next) {
         next = name->next;
@@ -454,6 +385,7 @@ void weir_sim_world_destroy(struct weir_sim_world **where)
     }
     free(world->events);
     free(world->handles);
+    free(world->foreign);
     free(world->shards);
     free(world);
 }

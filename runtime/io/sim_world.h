@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /* sim_world: what the files of the simulated kernel share. Not for tests: those see sim.h.
  *
- *   sim_world.c      chance, time and events, faults, traces
+ *   sim_world.c      chance, time and events, traces
+ *   sim_fault.c      what can go wrong, how often, and how often it has
  *   sim_socket.c     sockets: handles, listening, connecting, closing, addresses
  *   sim_pipe.c       the bytes between two sockets, and the network that moves them
  *   sim_operation.c  a shard's operations, from the queue to the final completion
  *   sim_attempt.c    how they are tried, completed, cancelled
  *   sim_buffer.c     a shard's receive buffers
+ *   sim_foreign.c    what threads that are not shards sleep on
  *   sim.c            the engine: the functions of struct w_io_engine
- *   sim_peer.c       the test's side: peers, servers, names */
+ *   sim_peer.c       the test's side: peers, servers, names
+ *   sim_text.c       the same with addresses as text
+ *
+ * runtime/sim.c, above the runtime, turns the shards: weir_sim_open(), weir_sim_run(). */
 #ifndef W_SIM_WORLD_H
 #define W_SIM_WORLD_H
 
@@ -77,6 +82,7 @@ struct w_sim_socket {
     /* A listening socket's. */
     struct w_sim_socket *backlog_first, *backlog_last;
     uint32_t backlog_count, backlog_max;
+    bool stormed; /* the last accept found a crowd */
     enum w_io_sharing sharing;
     enum weir_sim_server manner; /* a peer's */
     /* Operations in flight that use it, until their final completion is taken. */
@@ -147,12 +153,17 @@ struct w_sim_queue {
 
 #define W_SIM_HASH 1024u
 
+/* Numbers that look like descriptors, and are none: of what a shard sleeps on, and of what a foreign thread does. */
+#define W_SIM_DESCRIPTOR 1000000
+#define W_SIM_FOREIGN    2000000
+
 /* Invariant: a buffer is in the kernel's queue, or referenced, or both (the first of the queue, partly used), never neither. */
 struct w_sim_buffers {
     uint8_t *area;
     uint64_t area_bytes;
     uint32_t *references;
-    uint16_t *queue; /* of the buffers the kernel has: a ring of `capacity` */
+    uint32_t *filled; /* of each buffer, the bytes that were used since it came home last */
+    uint16_t *queue;  /* of the buffers the kernel has: a ring of `capacity` */
     uint32_t capacity;
     uint32_t queue_first;
     uint32_t used_bytes; /* of the queue's first */
@@ -173,8 +184,14 @@ struct w_sim_shard {
     struct w_sim_queue there;      /* what take() hands out */
     uint32_t operations;           /* in flight: submitted by the caller, final completion not taken */
     _Atomic uint64_t woken_due_ns; /* UINT64_MAX exactly when nobody has called wake() since the last submit() */
+    uint32_t closes;               /* of `operations`, those that close a handle */
     bool embedded;                 /* it sleeps on descriptor() */
     bool armed;                    /* may_sleep() has answered true and no submit() came since */
+    bool left;                     /* the last submit() has not handed over everything */
+    /* The driver's. */
+    uint64_t stalled_until_ns; /* it gets no processor before */
+    uint64_t due_ns;           /* when it wants to be turned */
+    bool over;                 /* it has come to its end */
 };
 
 /* --- the world --- */
@@ -189,6 +206,12 @@ struct w_sim_name {
 
 struct w_sim_chunk;
 
+/* What a thread that is not a shard's sleeps on: set exactly when due_ns has come. */
+struct w_sim_foreign {
+    uint64_t due_ns; /* UINT64_MAX: nobody has set it */
+    bool open;
+};
+
 struct weir_sim_world {
     struct w_io_engine engine;
     uint64_t seed;
@@ -197,7 +220,8 @@ struct weir_sim_world {
     struct weir_sim_faults faults;
     uint64_t fired[WEIR_SIM_FAULT_COUNT];
     uint64_t hash;
-    FILE *trace;
+    void (*trace)(void *user, const char *text); /* NULL: silence */
+    void *trace_user;
     struct w_sim_event *events; /* a heap, the next first */
     uint32_t event_count, event_capacity;
     bool in_action;                /* inside an event: engine calls are not allowed */
@@ -212,7 +236,15 @@ struct weir_sim_world {
     struct w_sim_name *names;
     struct w_sim_shard **shards;
     uint32_t shard_count;
+    struct w_sim_foreign *foreign;
+    uint32_t foreign_count;
     uint16_t next_port;
+    /* runtime/sim.c's. */
+    weir_runtime *runtime; /* that weir_sim_open() opened last; it is open exactly when a shard is */
+    bool running;          /* inside weir_sim_run(), or in a call that blocks and lets the world go on */
+    uint32_t haste;        /* of 8: how often a shard that wants a turn gets it before the world goes on */
+    /* Lets something happen, but nothing that is due later than until_ns. False: nothing ever will. NULL: nobody drives. */
+    bool (*go_on)(struct weir_sim_world *world, uint64_t until_ns);
 };
 
 /* A mistake of the caller's: says so, with the seed, and aborts. */
@@ -221,6 +253,8 @@ _Noreturn void w_sim_world_blame(const struct weir_sim_world *world, const char 
 
 /* Memory of the kernel's own; zeroed; never NULL. */
 void *w_sim_world_memory(size_t bytes);
+/* Not zeroed: for big areas that are written before they are read. */
+void *w_sim_world_rough_memory(size_t bytes);
 /* Objects that are used again and never freed before the world: at least `count` more on a free list. */
 void *w_sim_world_chunk(struct weir_sim_world *world, size_t bytes);
 
@@ -231,22 +265,41 @@ uint64_t w_sim_world_below(struct weir_sim_world *world, uint64_t bound);
 uint64_t w_sim_world_between(struct weir_sim_world *world, uint64_t low, uint64_t high);
 /* From `low` to `high`, small ones as likely as large ones by magnitude. */
 uint64_t w_sim_world_magnitude(struct weir_sim_world *world, uint64_t low, uint64_t high);
-/* Does this fault happen now? Counts it when it does: to be asked only where it can happen. */
-bool w_sim_world_strikes(struct weir_sim_world *world, enum weir_sim_fault fault);
-/* The same without counting: for what may turn out to be impossible. */
-bool w_sim_world_draws(struct weir_sim_world *world, enum weir_sim_fault fault);
-/* It happened, by itself or drawn. */
-void w_sim_world_fire(struct weir_sim_world *world, enum weir_sim_fault fault);
+/* The same from a stream of one's own. */
+void w_sim_world_seed(struct w_sim_random *random, uint64_t seed);
+uint64_t w_sim_world_draw_below(struct w_sim_random *random, uint64_t bound);
+uint64_t w_sim_world_draw_magnitude(struct w_sim_random *random, uint64_t low, uint64_t high);
 
+void w_sim_world_hash(struct weir_sim_world *world, uint64_t value);
+void w_sim_world_hash_bytes(struct weir_sim_world *world, const void *data, size_t bytes);
 void w_sim_world_note(struct weir_sim_world *world, const char *what, int64_t a, int64_t b, int64_t c);
 /* `alive` and `object` may be NULL. */
 void w_sim_world_at(struct weir_sim_world *world, uint64_t due_ns, const uint64_t *alive, w_sim_action action, void *object,
                     uint64_t argument);
+/* An event that only moves time to where it is. */
+void w_sim_world_pass(struct weir_sim_world *world, void *object, uint64_t argument);
 uint64_t w_sim_world_latency_ns(struct weir_sim_world *world);
 uint64_t w_sim_world_late_ns(struct weir_sim_world *world);
 
 /* Fills in the functions of the engine. */
 void w_sim_engine_fill(struct w_io_engine *engine);
+
+/* --- faults --- */
+
+/* Does this fault happen now? Counts it when it does: to be asked only where it can happen. */
+bool w_sim_fault_strikes(struct weir_sim_world *world, enum weir_sim_fault fault);
+/* The same without counting: for what may turn out to be impossible. */
+bool w_sim_fault_draws(struct weir_sim_world *world, enum weir_sim_fault fault);
+/* It happened, by itself or drawn. */
+void w_sim_fault_fire(struct weir_sim_world *world, enum weir_sim_fault fault);
+
+/* --- what threads that are not shards sleep on: event_...() of the engine --- */
+
+int w_sim_foreign_open(void *world);
+void w_sim_foreign_set(void *world, int event);
+void w_sim_foreign_reset(void *world, int event);
+int w_sim_foreign_wait(void *world, int event, uint64_t wait_ns);
+void w_sim_foreign_close(void *world, int event);
 
 /* --- sockets --- */
 
@@ -310,8 +363,8 @@ struct w_sim_operation *w_sim_operation_find(struct w_sim_shard *shard, uint64_t
 void w_sim_operation_destroy(struct w_sim_operation *operation);
 /* Makes a completion (its token is filled in); without W_IO_MORE the operation is finished. */
 void w_sim_operation_complete(struct w_sim_operation *operation, const struct w_io_completion *completion);
-/* What the caller queued reaches the kernel. */
-void w_sim_operation_submit(struct w_sim_shard *shard);
+/* What the caller queued reaches the kernel; at most the first `most`. */
+void w_sim_operation_submit(struct w_sim_shard *shard, uint64_t most);
 /* Something may be possible now that was not: it will be tried soon. NULL is left alone. */
 void w_sim_operation_stir(struct w_sim_operation *operation);
 /* The socket's operations, after a change. */

@@ -36,7 +36,8 @@ static void rough_open(uint64_t seed)
         {WEIR_SIM_LATE, 100000},           {WEIR_SIM_LATE_CANCEL, 300000},     {WEIR_SIM_CANCEL_MISSED, 500000},
         {WEIR_SIM_SHUFFLE, 300000},        {WEIR_SIM_ACCEPT_SPENT, 100000},    {WEIR_SIM_HANDLE_REUSE, 500000},
         {WEIR_SIM_OVERFLOW, 100000},       {WEIR_SIM_LATE_WAKE, 200000},       {WEIR_SIM_EARLY_RETURN, 100000},
-        {WEIR_SIM_PARTIAL_SUBMIT, 200000}, {WEIR_SIM_HIDDEN_END, 500000},
+        {WEIR_SIM_PARTIAL_SUBMIT, 200000}, {WEIR_SIM_HIDDEN_END, 500000},      {WEIR_SIM_CLOSE_WAKE, 500000},
+        {WEIR_SIM_BUSY, 200000},
     };
     struct weir_sim_faults faults = {.plain_buffers = seed % 2 == 0};
     for (size_t i = 0; i < W_COUNT(chances); i++)
