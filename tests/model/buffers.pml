@@ -8,9 +8,10 @@
  * That is x86; this is weaker, about as weak as C11 allows, so that a release that is only relaxed is found too:
  *   store                 relaxed: may get into memory before older stores to other cells
  *   store_release         gets there after everything older
- *   exchange, fetch_or    (all of them are seq_cst) wait for everything older, then read memory; what they write goes through the buffer
- *                         too, and nobody else can write the cell before it is there, but later loads do not wait for it, as on x86 they do
- *   load_sequential       a seq_cst load: waits for what store_sequential, exchange and fetch_or have in the buffer
+ *   exchange, fetch_or,   (all of them are seq_cst) wait for everything older, then read memory; what they write goes through the buffer
+ *   fetch_add, swap       too, and nobody else can write the cell before it is there, but later loads do not wait for it, as on x86 they
+ *                         do; swap is compare and swap
+ *   load_sequential       a seq_cst load: waits for what store_sequential and the four above have in the buffer
  *   fence                 waits for the whole buffer; fence(N) is the one that mistake N forgets
  *
  * Left out: loads are done in order and at once, so a missing acquire is not found here (on x86 there is none to miss; the thread
@@ -74,6 +75,22 @@ inline fetch_or(cell, bits)
     d_step { EMPTY && !locked[cell] -> TOUCHED(cell); locked[cell] = true; put(cell, memory[cell] | (bits), LOCKED) }
 }
 
+inline fetch_add(cell, number, old)
+{
+    d_step { EMPTY && !locked[cell] -> TOUCHED(cell); locked[cell] = true; old = memory[cell]; put(cell, memory[cell] + (number), LOCKED) }
+}
+
+/* Compare and swap. */
+inline swap(cell, expected, new, done)
+{
+    d_step {
+        EMPTY && !locked[cell] ->
+        TOUCHED(cell);
+        done = (memory[cell] == (expected));
+        if :: done -> locked[cell] = true; put(cell, new, LOCKED) :: else fi
+    }
+}
+
 #define fence(mistake) (EMPTY || (mistake != NEVER && MISTAKE == mistake))
 
 /* The store in place i of who's buffer may get into memory now. */
@@ -113,6 +130,11 @@ end:
     :: d_step { ARRIVES(2, 0) -> arrive(2, 0) }
     :: d_step { ARRIVES(2, 1) && PASSES(2, 1, 0) -> arrive(2, 1) }
     :: d_step { ARRIVES(2, 2) && PASSES(2, 2, 0) && PASSES(2, 2, 1) -> arrive(2, 2) }
+#endif
+#if PROCESSES > 3
+    :: d_step { ARRIVES(3, 0) -> arrive(3, 0) }
+    :: d_step { ARRIVES(3, 1) && PASSES(3, 1, 0) -> arrive(3, 1) }
+    :: d_step { ARRIVES(3, 2) && PASSES(3, 2, 0) && PASSES(3, 2, 1) -> arrive(3, 2) }
 #endif
     od
 }

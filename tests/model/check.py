@@ -17,7 +17,8 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 # Each model, the ways in which it is to be right, and how many items it has when it is looked for circles: that takes more states, and
 # circles do not need much to do.
-MODELS = {"bell": ("", "-DPORT", 1), "own": ("", 5), "want": ("", 2), "life": ("", 2)}
+MODELS = {"bell": ("", "-DPORT", 1), "own": ("", 5), "want": ("", 2), "life": ("", 2), "over": ("", 2), "home": ("", 2), "group": ("", 1),
+          "slot": ("", "-DTAKEN", 2)}
 PARTS = ["buffers", "sleeps"]
 
 # A line of a model's list: a number, words, and in brackets what it takes to see it: "circle" or a way.

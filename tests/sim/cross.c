@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* cross: one run: opened, driven, closed, and the sums made. */
-#include <check.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -16,10 +15,7 @@ _Noreturn void cross_fail(const struct cross_run *run, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "seed %" PRIu64 ", at %" PRIu64 " ns: %s\n", run->seed, run->world != NULL ? weir_sim_now_ns(run->world) : 0, sentence);
-    fprintf(stderr, "to replay: WEIR_SIM_SEED=%" PRIu64 " %s\n", run->seed, program_invocation_name);
-    ck_abort_msg("seed %" PRIu64 ": %s", run->seed, sentence);
-    abort();
+    scenario_fail(run->seed, run->world != NULL ? weir_sim_now_ns(run->world) : 0, sentence);
 }
 
 void cross_note(const struct cross_run *run, const char *format, ...)
@@ -34,7 +30,7 @@ void cross_note(const struct cross_run *run, const char *format, ...)
     va_end(arguments);
 }
 
-const char *cross_feat_name(enum cross_feat feat)
+const char *cross_feat_name(uint32_t feat)
 {
     static const char *const names[CROSS_FEATS] = {
         [CROSS_READY] = "READY",
@@ -56,6 +52,8 @@ const char *cross_feat_name(enum cross_feat feat)
         [CROSS_PIPE_FAR] = "pipe, far",
         [CROSS_PIPE_HALF_CLOSED] = "pipe half-closed",
         [CROSS_PIPE_TORN] = "pipe torn",
+        [CROSS_PIPE_RESET] = "pipe reset through",
+        [CROSS_SALVO] = "salvo",
         [CROSS_PIPE_BIG] = "pipe, big",
         [CROSS_PORT_CLOSED_BUSY] = "port closed busy",
         [CROSS_PORT_BIG] = "port, big",
@@ -205,7 +203,7 @@ static void finish(struct cross_run *run)
         cross_check_end(run);
     cross_note(run, "closing");
     run->stopping = run->closing = true;
-    run->stopped_ns = weir_sim_now_ns(run->world);
+    run->stopped_ns = run->stopped_ns == 0 ? weir_sim_now_ns(run->world) : run->stopped_ns;
     weir_runtime *runtime = run->runtime; /* on_close looks at it meanwhile */
     weir_close(&runtime);
     CROSS_CHECK(run, runtime == NULL, "weir_close left its pointer");
@@ -219,26 +217,13 @@ static void finish(struct cross_run *run)
     cross_check_clients(run);
 }
 
-static void add_up(const struct cross_run *run, struct cross_totals *totals)
-{
-    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
-        totals->fired[i] += weir_sim_fired(run->world, (enum weir_sim_fault)i);
-    for (int i = 0; i < CROSS_FEATS; i++)
-        totals->feats[i] += run->feats[i];
-    const uint64_t *numbers = (const uint64_t *)(const void *)&run->stats;
-    uint64_t *sums = (uint64_t *)(void *)&totals->stats;
-    for (size_t i = 0; i < sizeof run->stats / sizeof *numbers; i++)
-        sums[i] += numbers[i];
-    totals->turns += run->turns;
-    totals->virtual_ns += weir_sim_now_ns(run->world);
-}
-
-uint64_t cross_run_seed(uint64_t seed, bool trace, struct cross_totals *totals)
+uint64_t cross_run_seed(uint64_t seed, FILE *trace, struct scenario_totals *totals)
 {
     struct cross_run *run = calloc(1, sizeof *run);
-    ck_assert_ptr_nonnull(run);
+    if (run == NULL)
+        abort();
     run->seed = seed;
-    run->trace = trace ? stderr : NULL;
+    run->trace = trace;
     run->world = weir_sim_world_create(seed, NULL);
     weir_sim_trace(run->world, run->trace);
     cross_plan_make(run);
@@ -247,7 +232,10 @@ uint64_t cross_run_seed(uint64_t seed, bool trace, struct cross_totals *totals)
         cross_client_start(&run->clients[i]);
     cross_drive(run);
     finish(run);
-    add_up(run, totals);
+    scenario_add(totals, run->world, &run->stats);
+    totals->turns += run->turns;
+    for (int i = 0; i < CROSS_FEATS; i++)
+        totals->feats[i] += run->feats[i];
     uint64_t hash = weir_sim_hash(run->world);
     cross_plan_free(run);
     weir_sim_world_destroy(&run->world);

@@ -22,6 +22,7 @@
 #include <weir/weir.h>
 
 #include "runtime/io/sim.h"
+#include "tests/sim/scenario.h"
 
 #define CROSS_SHARDS_MAX   3
 #define CROSS_CLIENTS_MAX  20
@@ -55,6 +56,8 @@ enum cross_feat {
     CROSS_PIPE_FAR,
     CROSS_PIPE_HALF_CLOSED, /* the end of one way came while the other went on */
     CROSS_PIPE_TORN,        /* a reset or an early close at one end */
+    CROSS_PIPE_RESET,       /* ... that had to come through to the other */
+    CROSS_SALVO,            /* hundreds of functions at once, and nothing more */
     CROSS_PIPE_BIG,         /* a big message came through a pipe */
     CROSS_PORT_CLOSED_BUSY, /* with messages under way */
     CROSS_PORT_BIG,         /* a big message of a foreign port came */
@@ -157,6 +160,7 @@ struct cross_client {
     bool opened, closed, piped, ended_by_handler;
     uint32_t taken; /* of its messages, by the handler */
     weir_close_event event;
+    uint64_t closed_ns, shut_ns; /* when weir closed it; when it shut its side */
     uint64_t messages_out, bytes_out, conn_bytes_out;
     uint64_t group_received;
 };
@@ -171,8 +175,9 @@ struct cross_channel {
     struct cross_producer *producer;
     weir_channel *channel; /* NULL: closed */
     uint32_t client, ring_bytes;
-    bool owed, refused_ever; /* -EAGAIN was answered: CHANNEL_ROOM or CHANNEL_ENDED follows */
-    bool ended, early;       /* told so; closed before */
+    bool owed; /* -EAGAIN was answered: CHANNEL_ROOM or CHANNEL_ENDED follows */
+    uint32_t refusals, rooms;
+    bool ended, early; /* told so; closed before */
     uint64_t messages_sent, bytes_sent, messages_delivered, bytes_delivered;
 };
 
@@ -194,6 +199,7 @@ struct cross_actor {
     uint32_t collects; /* of 8: how often it looks at its events */
     bool quarrels;     /* sends what is too big, here and there, and does not listen */
     bool polls;        /* sleeps on its port's descriptor when there is nothing else to do */
+    bool salvo;        /* its last act is a salvo */
     bool outlives;     /* its last port is closed when the shards are over */
     uint64_t start_ns;
     /* What has happened. */
@@ -204,7 +210,8 @@ struct cross_actor {
     bool busy;   /* inside a call */
     bool unread; /* the last look found an event: there may be more */
     uint32_t last_target;
-    bool owed_ready[CROSS_CLIENTS_MAX], refused_ever[CROSS_CLIENTS_MAX];
+    bool owed_ready[CROSS_CLIENTS_MAX];
+    uint32_t refusals[CROSS_CLIENTS_MAX], readies[CROSS_CLIENTS_MAX]; /* sends answered -EAGAIN; READY heard */
     bool owed_room[CROSS_SHARDS_MAX], owed_any, room_ever;
     struct cross_channel *channels[CROSS_CHANNELS_MAX];
     weir_timer timer; /* a shard's: its next act */
@@ -247,6 +254,7 @@ struct cross_plan {
     uint64_t fed_ns;                    /* ... until then */
     bool into_pipes;                    /* others send to connections in a pipe, too */
     bool pass_on;
+    uint32_t group_count; /* names in use; few: with many members each */
     uint32_t big_permille, channel_permille, group_permille, change_permille;
     weir_config config;
     weir_protocol protocols[CROSS_PROTOCOLS];
@@ -279,21 +287,15 @@ struct cross_run {
     uint64_t calmed_ns, left_ns, stopped_ns, deadline_ns, look_ns;
     bool over[CROSS_SHARDS_MAX], turned[CROSS_SHARDS_MAX];
     uint64_t due_ns[CROSS_SHARDS_MAX];
+    uint64_t wanted_ns; /* since then somebody has wanted something; 0: nobody was looked for since the last turn or act */
     uint64_t turns;
     weir_stats stats; /* at the end */
     uint64_t feats[CROSS_FEATS];
 };
 
-struct cross_totals {
-    uint64_t fired[WEIR_SIM_FAULT_COUNT];
-    uint64_t feats[CROSS_FEATS];
-    weir_stats stats;
-    uint64_t turns, virtual_ns;
-};
-
 /* The whole run: makes its plan, does it, checks it. Answers a hash over all that happened. */
-uint64_t cross_run_seed(uint64_t seed, bool trace, struct cross_totals *totals);
-const char *cross_feat_name(enum cross_feat feat);
+uint64_t cross_run_seed(uint64_t seed, FILE *trace, struct scenario_totals *totals);
+const char *cross_feat_name(uint32_t feat);
 
 _Noreturn void cross_fail(const struct cross_run *run, const char *format, ...) __attribute__((format(printf, 2, 3)));
 #define CROSS_CHECK(run, condition, ...) ((condition) ? (void)0 : cross_fail((run), __VA_ARGS__))
@@ -324,6 +326,8 @@ void cross_came(struct cross_client *client, const uint8_t *data, uint32_t bytes
 void cross_client_start(struct cross_client *client);
 struct cross_client *cross_client_by_peer(struct cross_run *run, const char *peer);
 struct cross_client *cross_client_by_id(struct cross_run *run, weir_id id);
+/* It is there, and nothing has begun that may end it: a good day, and nobody has asked for its end. */
+bool cross_client_lives(const struct cross_client *client);
 uint8_t cross_raw_byte(uint32_t client, uint64_t position);
 
 /* --- cross_server.c --- */

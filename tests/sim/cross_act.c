@@ -25,7 +25,10 @@ int cross_act_choose_client(struct cross_actor *actor)
 
 static uint32_t choose_bytes(struct cross_run *run)
 {
+    const uint32_t edges[] = {4095, 4096, 4097, run->plan.payload_max};
     uint32_t least = sizeof(struct cross_head);
+    if (cross_one_of(run, 16))
+        return edges[cross_below(run, sizeof edges / sizeof edges[0])];
     if (cross_below(run, 64) == 0)
         return run->plan.payload_max + 1 + (uint32_t)cross_below(run, 1000); /* more than the codec carries */
     if (cross_permille(run, run->plan.big_permille))
@@ -155,6 +158,18 @@ static void act_once(struct cross_actor *actor)
     }
 }
 
+/* Hundreds of functions to one shard, told of together, and then nothing more. */
+static void fire_salvo(struct cross_actor *actor)
+{
+    struct cross_run *run = actor->run;
+    uint32_t shard = (uint32_t)cross_below(run, run->plan.shards), count = 500 + (uint32_t)cross_below(run, 500);
+    actor->salvo = false;
+    weir_port_cork(actor->port);
+    while (count > 0 && cross_actor_post(actor, shard) == 0)
+        count--;
+    run->feats[CROSS_SALVO] += count == 0;
+}
+
 /* The faults have stopped: nothing new; what is begun is finished, and everything that comes back is collected. */
 static void finish(struct cross_actor *actor)
 {
@@ -178,6 +193,8 @@ void cross_act(struct cross_actor *actor)
     uint32_t burst = 1 + (uint32_t)cross_below(run, actor->burst_max);
     for (uint32_t i = 0; i < burst && actor->acts_left > 0 && actor->port != NULL; i++, actor->acts_left--)
         act_once(actor);
+    if (actor->acts_left == 0 && actor->port != NULL && actor->salvo)
+        fire_salvo(actor);
     if (actor->acts_left == 0 && actor->port != NULL)
         weir_port_uncork(actor->port);
     if (actor->shard < 0 && actor->port != NULL && (cross_below(run, 8) < actor->collects || run->stopping))

@@ -35,7 +35,8 @@ void cross_actor_open(struct cross_actor *actor)
 static void forget(struct cross_actor *actor)
 {
     memset(actor->owed_ready, 0, sizeof actor->owed_ready);
-    memset(actor->refused_ever, 0, sizeof actor->refused_ever);
+    memset(actor->refusals, 0, sizeof actor->refusals);
+    memset(actor->readies, 0, sizeof actor->readies);
     memset(actor->owed_room, 0, sizeof actor->owed_room);
     actor->owed_any = actor->room_ever = false;
     for (uint32_t i = 0; i < CROSS_CHANNELS_MAX; i++)
@@ -74,9 +75,10 @@ void cross_actor_close(struct cross_actor *actor)
 
 void cross_actor_owe(struct cross_actor *actor, int client, int shard)
 {
-    if (client >= 0)
-        actor->owed_ready[client] = actor->refused_ever[client] = true;
-    else if (shard >= 0)
+    if (client >= 0) {
+        actor->owed_ready[client] = true;
+        actor->refusals[client]++;
+    } else if (shard >= 0)
         actor->owed_room[shard] = true;
     else
         actor->owed_any = true;
@@ -95,6 +97,9 @@ void cross_actor_check_code(struct cross_actor *actor, const char *call, int cod
         break;
     case -ESTALE:
         fits = client < 0 || run->clients[client].closed;
+        break;
+    case -EPIPE:
+        fits = client >= 0 && !cross_client_lives(&run->clients[client]);
         break;
     case -ENOMEM:
         fits = lean;
@@ -243,8 +248,10 @@ int cross_actor_post(struct cross_actor *actor, uint32_t shard)
     cross_actor_check_code(actor, "a post", code, -1, (int)shard);
     if (code != 0) {
         free(post);
-        if (code == -EAGAIN)
+        if (code == -EAGAIN) {
             cross_actor_owe(actor, -1, (int)shard);
+            weir_sim_count(run->world, WEIR_SIM_RING_FULL);
+        }
         return code;
     }
     actor->producer->posted++;
@@ -259,8 +266,8 @@ static void hear_ready(struct cross_actor *actor, const weir_port_event *event)
 {
     struct cross_run *run = actor->run;
     const struct cross_client *client = cross_client_by_id(run, event->id);
-    CROSS_CHECK(run, client != NULL && actor->refused_ever[client->index], "actor %u hears READY of %llx, which never refused it",
-                actor->index, (unsigned long long)event->id.value);
+    CROSS_CHECK(run, client != NULL && ++actor->readies[client->index] <= actor->refusals[client->index],
+                "actor %u hears READY of %llx more often than it was refused", actor->index, (unsigned long long)event->id.value);
     actor->owed_ready[client->index] = false;
     run->feats[CROSS_READY]++;
     if (actor->shard >= 0)

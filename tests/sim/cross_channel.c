@@ -97,16 +97,13 @@ static void took(struct cross_channel *channel, const struct cross_head *head, c
 static void check_code(struct cross_channel *channel, int code, bool fits)
 {
     struct cross_run *run = channel->actor->run;
-    const struct cross_client *client = &run->clients[channel->client];
-    const struct cross_client *other = client->partner >= 0 ? &run->clients[client->partner] : client;
-    bool shut = client->shut || other->shut || other->ended_by_handler;
-    bool living = run->plan.clean && !run->leaving && !shut && !client->saw_end && !client->ended_by_handler && !client->finished;
+    bool living = cross_client_lives(&run->clients[channel->client]);
     CROSS_CHECK(run, (code == 0 && fits) || (code == -EAGAIN && fits) || (code == -EPIPE && !living) || (code == -EMSGSIZE && !fits),
                 "a channel to client %u answers %d (%s)", channel->client, code, weir_strerror(code));
     if (code == -EPIPE)
         channel->producer->given_up = true;
     if (code == -EAGAIN)
-        channel->owed = channel->refused_ever = true;
+        channel->owed = true, channel->refusals++;
     if (code == -EAGAIN)
         CROSS_CHECK(run, !channel->ended, "a channel that has ended answers -EAGAIN");
 }
@@ -270,7 +267,9 @@ void cross_channel_hear(struct cross_actor *actor, const weir_port_event *event)
             open_one(actor, place); /* at once another one, from inside the event */
         return;
     }
-    CROSS_CHECK(run, channel->refused_ever, "CHANNEL_ROOM of channel %u, which never refused", channel->producer->number);
+    channel->rooms++;
+    CROSS_CHECK(run, channel->rooms <= channel->refusals, "CHANNEL_ROOM of channel %u for the %uth time, which has refused %u times",
+                channel->producer->number, channel->rooms, channel->refusals);
     run->feats[CROSS_CHANNEL_ROOM]++;
     if (!run->calm && cross_one_of(run, 2))
         put_one(channel, true);

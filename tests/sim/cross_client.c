@@ -22,7 +22,7 @@ static void finish(struct cross_client *client, bool reset)
     client->finished = true;
 }
 
-#define IDLE_NS_MAX (2 * WEIR_MILLISECOND) /* who finds nothing to do comes less often */
+#define IDLE_NS_MAX (16 * WEIR_MILLISECOND) /* who finds nothing to do comes less and less often */
 
 static void write_some(struct cross_client *client)
 {
@@ -98,8 +98,10 @@ static void read_some(struct cross_client *client)
 
 static void shut(struct cross_client *client)
 {
-    if (!client->shut)
+    if (!client->shut) {
         weir_sim_peer_shutdown(client->peer);
+        client->shut_ns = weir_sim_now_ns(client->run->world);
+    }
     client->shut = true;
     if (client->saw_end || client->saw_error)
         finish(client, false);
@@ -176,6 +178,14 @@ static void act(struct weir_sim_world *world, void *user)
 void cross_client_start(struct cross_client *client)
 {
     weir_sim_schedule(client->run->world, client->start_ns, act, client);
+}
+
+bool cross_client_lives(const struct cross_client *client)
+{
+    const struct cross_run *run = client->run;
+    const struct cross_client *other = client->partner >= 0 ? &run->clients[client->partner] : client;
+    return run->plan.clean && !run->leaving && !run->stopping && !client->shut && !other->shut && !client->saw_end && !client->finished &&
+           !client->ended_by_handler && !other->ended_by_handler;
 }
 
 /* --- who it is --- */

@@ -17,6 +17,8 @@
 static void turn(struct cross_run *run, uint32_t index)
 {
     uint64_t sleep_ns = 0;
+    if (!weir_sim_may_turn(run->world, index, run->due_ns[index]))
+        return;
     int code = weir_turn(run->shards[index], &sleep_ns);
     run->turns++;
     run->turned[index] = true;
@@ -33,7 +35,7 @@ static void turn(struct cross_run *run, uint32_t index)
 
 static bool wants_turn(const struct cross_run *run, uint32_t index)
 {
-    return !run->over[index] &&
+    return !run->over[index] && !weir_sim_stalls(run->world, index) &&
            (!run->turned[index] || run->due_ns[index] <= weir_sim_now_ns(run->world) || weir_sim_readable(run->world, index));
 }
 
@@ -74,7 +76,7 @@ static void let_time_pass(struct cross_run *run)
     if (run->calm && !run->stopping && run->look_ns < due_ns)
         due_ns = run->look_ns;
     for (uint32_t i = 0; i < run->plan.shards; i++)
-        if (!run->over[i] && run->due_ns[i] < due_ns)
+        if (!run->over[i] && !weir_sim_stalls(run->world, i) && run->due_ns[i] < due_ns)
             due_ns = run->due_ns[i];
     for (uint32_t i = run->plan.shards; i < run->plan.shards + run->plan.threads; i++)
         if (!run->actors[i].busy && run->actors[i].due_ns < due_ns)
@@ -95,10 +97,12 @@ void cross_go_on(struct cross_run *run)
         return;
     }
     int index = choose(run);
-    if (index < 0)
+    run->wanted_ns = index < 0 || run->wanted_ns == 0 ? weir_sim_now_ns(run->world) : run->wanted_ns;
+    if (index < 0) {
         let_time_pass(run);
-    else if (cross_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > weir_sim_now_ns(run->world) + STALL_NS ||
-             !weir_sim_step(run->world)) {
+    } else if (cross_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > run->wanted_ns + STALL_NS ||
+               !weir_sim_step(run->world)) {
+        run->wanted_ns = 0;
         if (index < (int)run->plan.shards)
             turn(run, (uint32_t)index);
         else
@@ -109,7 +113,7 @@ void cross_go_on(struct cross_run *run)
         struct cross_actor *actor = &run->actors[any];
         if (!run->over[any] && run->turned[any] && actor->acts_left > 0 && cross_one_of(run, 2))
             cross_act(actor);
-        else if (!run->over[any])
+        else if (!run->over[any] && !weir_sim_stalls(run->world, any))
             turn(run, any);
     }
 }
@@ -160,11 +164,14 @@ static void stop(struct cross_run *run)
 static void watch(struct cross_run *run)
 {
     uint64_t now_ns = weir_sim_now_ns(run->world), patience_ns = PATIENCE_NS;
+    const uint32_t *chance_ppm = run->plan.faults.chance_ppm;
+    bool leaps = !run->calm && (chance_ppm[WEIR_SIM_STALL] > 0 || chance_ppm[WEIR_SIM_CLOCK_JUMP] > 0);
+    uint64_t since_ns = run->calm && run->calmed_ns > run->stopped_ns ? run->calmed_ns : run->stopped_ns;
     const char *what = NULL;
     if (run->turns > TURNS_MAX)
         what = "turns without end";
     else if (run->stopping)
-        what = now_ns > run->stopped_ns + run->plan.config.stop_ns + 2 * WEIR_SECOND ? "the stop does not come to its end" : NULL;
+        what = !leaps && now_ns > since_ns + run->plan.config.stop_ns + 2 * WEIR_SECOND ? "the stop does not come to its end" : NULL;
     else if (run->leaving)
         what = now_ns > run->left_ns + patience_ns ? "not everybody can leave" : NULL;
     else if (run->calm)

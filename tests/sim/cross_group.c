@@ -129,7 +129,7 @@ static void send_one(struct cross_actor *actor, struct cross_group *group)
 void cross_group_act(struct cross_actor *actor)
 {
     struct cross_run *run = actor->run;
-    uint32_t number = (uint32_t)cross_below(run, CROSS_GROUPS_MAX), burst = 1 + (uint32_t)cross_magnitude(run, 0, 10);
+    uint32_t number = (uint32_t)cross_below(run, run->plan.group_count), burst = 1 + (uint32_t)cross_magnitude(run, 0, 10);
     struct cross_group *group = &run->groups[number];
     if (!group->opened) {
         open_one(run, group, number);
@@ -138,6 +138,9 @@ void cross_group_act(struct cross_actor *actor)
     uint64_t choice = cross_below(run, 16);
     if (choice == 0 && run->plan.change_permille > 0 && cross_one_of(run, 2))
         close_one(run, group);
+    else if (choice < 6 && run->plan.group_count < 3)
+        for (burst = 1 + (uint32_t)cross_below(run, 4); burst > 0; burst--)
+            change_one(actor, group, cross_one_of(run, 2) || group->count < 8);
     else if (choice < 6)
         change_one(actor, group, cross_below(run, 4) != 0);
     else

@@ -200,6 +200,7 @@ static void plan_actors(struct cross_run *run)
         actor->pace_ns_max = cross_magnitude(run, WEIR_MICROSECOND, 20 * WEIR_MILLISECOND);
         actor->collects = (uint32_t)cross_below(run, 9);
         actor->polls = cross_one_of(run, 2);
+        actor->salvo = cross_one_of(run, 12);
         actor->outlives = cross_one_of(run, 2);
         actor->start_ns = cross_magnitude(run, 0, 20 * WEIR_MILLISECOND);
         if (crowded && i < plan->shards) {
@@ -213,6 +214,22 @@ static void plan_actors(struct cross_run *run)
             actor->collects = 0;
         }
     }
+}
+
+/* The trace's second line. */
+static void tell(const struct cross_run *run)
+{
+    const struct cross_plan *plan = &run->plan;
+    if (run->trace == NULL)
+        return;
+    fprintf(run->trace, "%s; %u shards, %u threads, %u clients; ", plan->clean ? "a good day" : "a bad day", plan->shards, plan->threads,
+            plan->client_count);
+    scenario_tell_faults(run->trace, &plan->faults);
+    fputs(cross_is_lean(run) ? ", memory short" : "", run->trace);
+    fputs(plan->stop_ns != UINT64_MAX ? ", stopped early" : "", run->trace);
+    fputs(plan->cut_ns != UINT64_MAX ? ", closed early" : "", run->trace);
+    fputs(plan->break_ns != UINT64_MAX ? ", an engine breaks" : "", run->trace);
+    fputc('\n', run->trace);
 }
 
 void cross_plan_make(struct cross_run *run)
@@ -235,11 +252,13 @@ void cross_plan_make(struct cross_run *run)
     plan->fed_ns = plan->calm_ns + cross_magnitude(run, 0, 50 * WEIR_MILLISECOND);
     plan->into_pipes = cross_one_of(run, 2);
     plan->pass_on = !cross_one_of(run, 4);
+    plan->group_count = cross_one_of(run, 2) ? 1 + (uint32_t)cross_below(run, 2) : CROSS_GROUPS_MAX;
     plan_config(run);
     plan_protocols(run);
     plan_clients(run);
     plan_actors(run);
     weir_sim_set_faults(run->world, &plan->faults);
+    tell(run);
 }
 
 void cross_plan_free(struct cross_run *run)

@@ -255,6 +255,7 @@ static void on_close(weir_conn *conn, const weir_close_event *event)
                client->index, weir_reason_name(event->reason), event->error, (unsigned long long)event->undelivered_messages,
                (unsigned long long)event->undelivered_bytes);
     client->closed = true;
+    client->closed_ns = weir_sim_now_ns(run->world);
     client->event = *event;
     if (weir_conn_stats_get(run->runtime, client->id, &stats) == 0) {
         client->messages_out = stats.messages_out;

@@ -211,12 +211,57 @@ static void check_numbers(struct cross_run *run)
         weir_port_close(&ports[--count]);
 }
 
+/* ... and so are channels: of config.channels as many can be opened as are not open. */
+static void check_channels(struct cross_run *run)
+{
+    weir_channel *opened[64];
+    weir_port *port = NULL;
+    uint32_t open = 0, count = 0;
+    const weir_channel_options options = {.bytes = 4096};
+    int target = -1, code = 0;
+    for (uint32_t i = run->plan.shards; i < run->plan.shards + run->plan.threads;
+         i++) { /* a port that looks gives back what is closed and over */
+        run->actors[i].unread = true;
+        if (run->actors[i].port != NULL)
+            cross_actor_collect(&run->actors[i], UINT32_MAX);
+    }
+    for (const struct cross_channel *channel = run->channels; channel != NULL; channel = channel->next)
+        open += channel->channel != NULL;
+    for (uint32_t i = 0; i < run->plan.client_count; i++)
+        if (OPENED(&run->clients[i]))
+            target = (int)i;
+    if (run->plan.config.channels == 0 || target < 0 || weir_port_open(run->runtime, NULL, &port, NULL) != 0)
+        return;
+    while (open + count < run->plan.config.channels && code == 0) {
+        code = weir_channel_open(port, run->clients[target].id, &options, &opened[count]);
+        CROSS_CHECK(run, code != -ENOSPC, "all is quiet, %u of %u channels are open, and there is none for another", open + count,
+                    run->plan.config.channels);
+        count += code == 0;
+    }
+    while (count > 0)
+        weir_channel_close(&opened[--count]);
+    weir_port_close(&port);
+}
+
+/* No shard has taken more than its budget at any time. */
+static void check_budgets(const struct cross_run *run)
+{
+    uint64_t budget = w_base_or_default(run->plan.config.memory_bytes, UINT64_C(64) << 20);
+    for (uint32_t i = 0; i < run->plan.shards; i++) {
+        weir_stats stats;
+        weir_shard_stats(run->shards[i], &stats);
+        CROSS_CHECK(run, stats.memory_peak_bytes <= budget, "shard %u had %" PRIu64 " bytes of memory, and may have %" PRIu64, i,
+                    stats.memory_peak_bytes, budget);
+    }
+}
+
 void cross_check_quiet(struct cross_run *run)
 {
     weir_stats stats;
     weir_runtime_stats(run->runtime, &stats);
     cross_check_ports(run);
     check_numbers(run);
+    check_channels(run);
     cross_groups_check(run);
     check_crossed(run, &stats);
     CROSS_CHECK(run, stats.late_finds == 0, "%" PRIu64 " late finds", stats.late_finds);
@@ -270,6 +315,33 @@ static void check_clean(const struct cross_run *run, const struct cross_client *
                 "a good day, and client %u read %" PRIu64 " bytes of its pipe", client->index, client->read);
 }
 
+/* Something has come to it through its pipe. (Its other end may have ended before its shard heard of the pipe: then it never was one.) */
+static bool was_in_pipe(const struct cross_run *run, const struct cross_client *client)
+{
+    const struct cross_stream *stream = run->clients[client->partner].producer->streams[client->index];
+    return client->protocol == CROSS_RAW ? client->read > 0 : stream != NULL && stream->received > stream->left_out;
+}
+
+/* One end of a pipe was reset: the other is aborted, and its peer sees no clean end; unless it was on its way already. */
+static void check_torn(struct cross_run *run, const struct cross_client *client)
+{
+    const struct cross_client *other = &run->clients[client->partner];
+    bool torn = client->event.reason == WEIR_REASON_RESET && client->manner == CROSS_RESET && client->torn;
+    bool shut_before = other->shut && other->shut_ns <= client->closed_ns;
+    bool alone = (was_in_pipe(run, client) || was_in_pipe(run, other)) && !other->torn && !shut_before && !other->ended_by_handler &&
+                 !client->ended_by_handler;
+    if (!client->piped || !torn || !alone || client->closed_ns >= run->stopped_ns || other->closed_ns >= run->stopped_ns ||
+        other->closed_ns < client->closed_ns)
+        return;
+    run->feats[CROSS_PIPE_RESET]++;
+    CROSS_CHECK(run, other->event.reason != WEIR_REASON_LOCAL && other->event.reason != WEIR_REASON_PEER,
+                "client %u has reset its connection, and that of client %u, at the other end of the pipe, ended: %s", client->index,
+                other->index, weir_reason_name(other->event.reason));
+    CROSS_CHECK(run, other->event.reason != WEIR_REASON_ABORTED || !other->saw_end,
+                "client %u has reset its connection, and client %u, at the other end of the pipe, saw a clean end", client->index,
+                other->index);
+}
+
 /* Both ends of a pipe ended well: all has come. */
 static void check_pipe(const struct cross_run *run, const struct cross_client *client)
 {
@@ -316,8 +388,10 @@ static void check_client(struct cross_run *run, const struct cross_client *clien
     CROSS_CHECK(run, client->read <= client->conn_bytes_out && (!client->saw_end || client->read == client->conn_bytes_out),
                 "client %u read %" PRIu64 " bytes%s; weir says %" PRIu64 " have gone out", client->index, client->read,
                 client->saw_end ? " and the end" : "", client->conn_bytes_out);
-    if (client->partner >= 0)
+    if (client->partner >= 0) {
         check_pipe(run, client);
+        check_torn(run, client);
+    }
     if (client->protocol == CROSS_RAW)
         return;
     CROSS_CHECK(run, client->in_messages <= client->messages_out && (!client->saw_end || client->in_messages == client->messages_out),
@@ -346,6 +420,7 @@ void cross_check_end(struct cross_run *run)
 {
     const weir_stats *stats = &run->stats;
     uint64_t closed = 0;
+    check_budgets(run);
     for (int i = 0; i < WEIR_REASON_COUNT; i++)
         closed += stats->closed[i];
     CROSS_CHECK(run, stats->connections == 0 && stats->queued_bytes == 0, "at the end %" PRIu64 " connections, %" PRIu64 " bytes queued",

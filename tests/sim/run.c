@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* run: the driver. It turns a shard only when the shard has said that it wants to be turned by now, or when what it sleeps on would have woken
  * it; so a wake that was lost shows as a run that stands still. Which shard next, and whether the world goes first, the seed decides. */
-#include <check.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
@@ -14,6 +13,9 @@
 #define STALL_NS    (20 * WEIR_MILLISECOND) /* a shard may be late by a few of these */
 #define TURNS_MAX   20000000
 
+#define ASLEEP_NS (10 * WEIR_SECOND)
+#define AGAIN_NS  WEIR_MILLISECOND /* a listener whose address is still taken tries again */
+
 _Noreturn void run_fail(const struct run *run, const char *format, ...)
 {
     char sentence[512];
@@ -21,10 +23,53 @@ _Noreturn void run_fail(const struct run *run, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(sentence, sizeof sentence, format, arguments);
     va_end(arguments);
-    fprintf(stderr, "seed %" PRIu64 ", at %" PRIu64 " ns: %s\n", run->seed, run->world != NULL ? weir_sim_now_ns(run->world) : 0, sentence);
-    fprintf(stderr, "to replay: WEIR_SIM_SEED=%" PRIu64 " %s\n", run->seed, program_invocation_name);
-    ck_abort_msg("seed %" PRIu64 ": %s", run->seed, sentence);
-    abort();
+    scenario_fail(run->seed, run->world != NULL ? weir_sim_now_ns(run->world) : 0, sentence);
+}
+
+const char *run_feat_name(uint32_t feat)
+{
+    static const char *const names[RUN_FEATS] = {
+        [RUN_GOOD_DAY] = "good day",
+        [RUN_EMBEDDED] = "embedded",
+        [RUN_IDLED] = "idled",
+        [RUN_FRAMES] = "frames",
+        [RUN_LINES] = "lines",
+        [RUN_RAW] = "raw",
+        [RUN_BY_RESERVE] = "by reserve",
+        [RUN_BY_FORWARD] = "by forward",
+        [RUN_BY_BLOB] = "by blob",
+        [RUN_HELD] = "held",
+        [RUN_GIVEN_UP] = "reserve given up",
+        [RUN_LATER] = "later",
+        [RUN_PAUSED] = "paused",
+        [RUN_REFUSED] = "refused",
+        [RUN_READY] = "ready",
+        [RUN_TOO_BIG] = "too big",
+        [RUN_BAD_MESSAGE] = "bad message",
+        [RUN_POLICY_CHANGED] = "policy changed",
+        [RUN_TIMER_WITH_DATA] = "timer with data",
+        [RUN_STARVED] = "starved",
+        [RUN_ADOPTED] = "adopted",
+        [RUN_ADOPT_REFUSED] = "adopt refused",
+        [RUN_REDIALED] = "redialed",
+        [RUN_CALL_OPEN] = "call open",
+        [RUN_CALL_FAILED] = "call failed",
+        [RUN_CALL_STOPPED] = "call stopped",
+        [RUN_CALL_OVER] = "call stopped, over",
+        [RUN_LISTENER_STOPPED] = "listener stopped",
+        [RUN_LISTENER_AGAIN] = "listener again",
+        [RUN_ROUND_ROBIN] = "round robin",
+        [RUN_FULL] = "full",
+        [RUN_STORM] = "storm",
+        [RUN_LEECH_ENDED] = "limit kept",
+        [RUN_EVENLY] = "placed evenly",
+        [RUN_FILLED] = "filled",
+        [RUN_DRAINED] = "stopped and drained",
+        [RUN_STOPPED_EARLY] = "stopped early",
+        [RUN_CLOSED_EARLY] = "closed early",
+        [RUN_BROKEN] = "broken",
+    };
+    return names[feat];
 }
 
 void run_note(const struct run *run, const char *format, ...)
@@ -39,12 +84,21 @@ void run_note(const struct run *run, const char *format, ...)
     va_end(arguments);
 }
 
+bool run_is_ending(const struct run *run)
+{
+    return run->stopping || run->closing || run->broken;
+}
+
 /* --- what the runtime is given --- */
 
 static void *take_memory(void *user, size_t bytes, size_t alignment)
 {
     struct run *run = user;
     void *memory = NULL;
+    if (run->listening && !run->calm && run_permille(run, run->plan.starve_permille)) {
+        run->feats[RUN_STARVED]++;
+        return NULL;
+    }
     if (posix_memalign(&memory, alignment < sizeof(void *) ? sizeof(void *) : alignment, bytes) != 0)
         return NULL;
     run->memory_out += bytes;
@@ -58,6 +112,7 @@ static void give_memory(void *user, void *memory, size_t bytes)
     struct run *run = user;
     RUN_CHECK(run, run->memory_out >= bytes, "more memory came back than went out");
     run->memory_out -= bytes;
+    memset(memory, 0xdd, bytes < 256 ? bytes : 256); /* (who looks at it now finds something else; the sanitizer sees the rest) */
     free(memory);
 }
 
@@ -68,7 +123,9 @@ static void on_log(void *user, weir_log_level level, const char *sentence)
 
 static void on_start(weir_shard *shard)
 {
-    pinger_start(weir_runtime_user(weir_shard_runtime(shard)), shard);
+    struct run *run = weir_runtime_user(weir_shard_runtime(shard));
+    pinger_start(run, shard);
+    caller_start(run, shard);
 }
 
 static void name_service(struct run *run)
@@ -92,6 +149,13 @@ static void set_address(struct run *run)
     address->bytes = sizeof *socket;
 }
 
+static int listen_on(struct run *run, weir_error *error)
+{
+    const char *text = run->plan.unix_address ? "unix://@echo" : "tcp://127.0.0.1:7000";
+    run->feats[RUN_ROUND_ROBIN] += run->plan.listening.placement == WEIR_PLACEMENT_ROUND_ROBIN && run->plan.shards > 1;
+    return weir_listen(run->runtime, text, &run->plan.echo, &run->plan.listening, &run->listener, error);
+}
+
 static void open_service(struct run *run)
 {
     weir_error error;
@@ -104,12 +168,13 @@ static void open_service(struct run *run)
     set_address(run);
     server_init(run);
     pinger_init(run);
+    caller_init(run);
     name_service(run);
     int code = weir_open_on(weir_sim_engine(run->world), config, &run->runtime, &error);
     RUN_CHECK(run, code == 0, "opening: %s", error.sentence);
-    const char *text = run->plan.unix_address ? "unix://@echo" : "tcp://127.0.0.1:7000";
-    code = weir_listen(run->runtime, text, &run->plan.echo, NULL, &run->listener, &error);
+    code = listen_on(run, &error);
     RUN_CHECK(run, code == 0, "listening: %s", error.sentence);
+    run->listening = true;
     for (uint32_t i = 0; i < run->plan.shards; i++) {
         run->shards[i] = weir_shard_at(run->runtime, i);
         if (run->plan.embedded)
@@ -122,6 +187,8 @@ static void open_service(struct run *run)
 static void turn(struct run *run, uint32_t index)
 {
     uint64_t sleep_ns = 0;
+    if (!weir_sim_may_turn(run->world, index, run->due_ns[index]))
+        return;
     int code = weir_turn(run->shards[index], &sleep_ns);
     run->turns++;
     run->turned[index] = true;
@@ -136,7 +203,7 @@ static void turn(struct run *run, uint32_t index)
 
 static bool wants_turn(const struct run *run, uint32_t index)
 {
-    return !run->over[index] &&
+    return !run->over[index] && !weir_sim_stalls(run->world, index) &&
            (!run->turned[index] || run->due_ns[index] <= weir_sim_now_ns(run->world) || weir_sim_readable(run->world, index));
 }
 
@@ -151,7 +218,7 @@ static int choose_shard(struct run *run)
     return chosen;
 }
 
-static void tell_state(struct run *run)
+void run_tell_state(const struct run *run)
 {
     for (uint32_t i = 0; i < run->plan.client_count; i++) {
         const struct run_client *client = &run->clients[i];
@@ -174,17 +241,36 @@ static void tell_state(struct run *run)
     fprintf(stderr, "  opened %" PRIu64 ", closed %" PRIu64 ", pingers done: %d\n", run->opened, run->closed, pinger_is_done(run));
 }
 
+/* When something befalls the run next; UINT64_MAX: nothing will. */
+static uint64_t next_moment(const struct run *run)
+{
+    const struct run_plan *plan = &run->plan;
+    uint64_t moments[] = {plan->calm_ns, run->stopping ? UINT64_MAX : plan->stop_ns, plan->close_after_ns,
+                          run->broken ? UINT64_MAX : plan->break_ns, run->stopping ? UINT64_MAX : plan->restart_ns};
+    uint64_t now_ns = weir_sim_now_ns(run->world), next_ns = UINT64_MAX;
+    for (size_t i = 0; i < sizeof moments / sizeof moments[0]; i++)
+        next_ns = moments[i] > now_ns && moments[i] < next_ns ? moments[i] : next_ns;
+    for (uint32_t i = 0; i < plan->client_count; i++) {
+        const struct run_client *client = &run->clients[i];
+        uint64_t start_ns = WEIR_SECOND + client->start_ns;
+        if (client->adopted && !client->started && start_ns > now_ns && start_ns < next_ns)
+            next_ns = start_ns;
+    }
+    return next_ns;
+}
+
 /* Nobody wants a turn: time goes to the next thing that happens or is due. */
 static void let_time_pass(struct run *run)
 {
-    uint64_t due_ns = UINT64_MAX;
-    for (uint32_t i = 0; i < run->plan.shards; i++)
-        if (!run->over[i] && run->due_ns[i] < due_ns)
+    uint64_t due_ns = next_moment(run);
+    for (uint32_t i = 0; i < run->plan.shards; i++) {
+        if (!run->over[i] && !weir_sim_stalls(run->world, i) && run->due_ns[i] < due_ns)
             due_ns = run->due_ns[i];
+    }
     if (weir_sim_next_ns(run->world) <= due_ns && weir_sim_step(run->world))
         return;
     if (due_ns == UINT64_MAX) {
-        tell_state(run);
+        run_tell_state(run);
         run_fail(run, "everybody sleeps, and nothing will ever happen");
     }
     weir_sim_run_until(run->world, due_ns);
@@ -193,18 +279,24 @@ static void let_time_pass(struct run *run)
 static void go_on(struct run *run)
 {
     if (run_permille(run, run->plan.stall_permille)) {
-        weir_sim_run_until(run->world, weir_sim_now_ns(run->world) + run_magnitude(run, WEIR_MICROSECOND, STALL_NS));
+        uint64_t stall_ns = run_magnitude(run, WEIR_MICROSECOND, STALL_NS);
+        run->stalled_ns += stall_ns;
+        weir_sim_run_until(run->world, weir_sim_now_ns(run->world) + stall_ns);
         return; /* the last one may have finished, or somebody may want a turn now */
     }
     int index = choose_shard(run);
-    if (index < 0)
+    uint64_t now_ns = weir_sim_now_ns(run->world);
+    run->wanted_ns = index < 0 || run->wanted_ns == 0 ? now_ns : run->wanted_ns;
+    if (index < 0) {
         let_time_pass(run);
-    else if (run_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > weir_sim_now_ns(run->world) + STALL_NS ||
-             !weir_sim_step(run->world))
+    } else if (run_below(run, 8) < run->plan.haste || weir_sim_next_ns(run->world) > run->wanted_ns + STALL_NS ||
+               !weir_sim_step(run->world)) {
         turn(run, (uint32_t)index);
+        run->wanted_ns = 0;
+    }
     if (run_below(run, 256) == 0) { /* a turn for no reason */
         uint32_t any = (uint32_t)run_below(run, run->plan.shards);
-        if (!run->over[any])
+        if (!run->over[any] && !weir_sim_stalls(run->world, any))
             turn(run, any);
     }
 }
@@ -218,10 +310,11 @@ static bool all_finished(const struct run *run)
             return false;
     /* Limits may be shorter than a round trip of this network: then no pinger ever gets all its answers. */
     bool enough = !run->plan.clean && weir_sim_now_ns(run->world) > run->calm_ns + PATIENCE_NS / 6;
-    return enough || pinger_is_done(run);
+    return run->visitors_left == run->plan.visitor_count &&
+           (enough || (pinger_is_done(run) && caller_all_done(run) && leech_all_done(run)));
 }
 
-static bool all_over(const struct run *run)
+bool run_all_over(const struct run *run)
 {
     for (uint32_t i = 0; i < run->plan.shards; i++)
         if (!run->over[i])
@@ -235,12 +328,15 @@ static void calm_down(struct run *run)
     memset(calm.chance_ppm, 0, sizeof calm.chance_ppm);
     weir_sim_set_faults(run->world, &calm);
     run->plan.calm_ns = UINT64_MAX;
+    run->calm = true;
+    run->calm_ns = weir_sim_now_ns(run->world);
     run_note(run, "the faults stop");
 }
 
 static void stop(struct run *run)
 {
     run_note(run, "stop");
+    run->feats[RUN_STOPPED_EARLY] += weir_sim_now_ns(run->world) >= run->plan.stop_ns;
     run->stopping = true;
     run->stopped_ns = weir_sim_now_ns(run->world);
     weir_stop(run->runtime);
@@ -249,133 +345,164 @@ static void stop(struct run *run)
 static void watch(struct run *run)
 {
     uint64_t now_ns = weir_sim_now_ns(run->world);
-    bool late = run->stopping && now_ns > run->stopped_ns + run->plan.config.stop_ns + 2 * WEIR_SECOND;
+    const uint32_t *chance_ppm = run->plan.faults.chance_ppm;
+    bool leaps = !run->calm && (chance_ppm[WEIR_SIM_STALL] > 0 || chance_ppm[WEIR_SIM_CLOCK_JUMP] > 0);
+    uint64_t since_ns = run->calm && run->calm_ns > run->stopped_ns ? run->calm_ns : run->stopped_ns;
+    bool late = run->stopping && !leaps && now_ns > since_ns + run->plan.config.stop_ns + 2 * WEIR_SECOND;
     if (late || now_ns > run->calm_ns + PATIENCE_NS || run->turns > TURNS_MAX) {
-        tell_state(run);
+        run_tell_state(run);
         run_fail(run, late                     ? "the stop does not come to its end"
                       : run->turns > TURNS_MAX ? "turns without end"
                                                : "it does not come to its end");
     }
 }
 
-/* Everybody has gone: ten seconds in which nobody has a reason to be turned. */
+/* Everybody has gone: when the last that were accepted have been found gone, too, ten seconds in which nobody has a reason to be turned. */
 static void stay_idle(struct run *run)
 {
-    uint64_t until_ns = weir_sim_now_ns(run->world) + 10 * WEIR_SECOND, turns = run->turns;
+    uint64_t begin_ns = weir_sim_now_ns(run->world) + WEIR_SECOND, turns = 0;
     run->idled = true;
-    while (weir_sim_now_ns(run->world) < until_ns) {
+    run->feats[RUN_IDLED]++;
+    while (weir_sim_now_ns(run->world) < begin_ns + 10 * WEIR_SECOND) {
         int index = choose_shard(run);
+        turns += index >= 0 && weir_sim_now_ns(run->world) > begin_ns;
         if (index >= 0)
             turn(run, (uint32_t)index);
         else if (weir_sim_next_ns(run->world) == UINT64_MAX)
             break;
         else
             let_time_pass(run);
-        RUN_CHECK(run, run->turns < turns + 50 * run->plan.shards, "idle, and turned %" PRIu64 " times", run->turns - turns);
+        RUN_CHECK(run, turns < 50 * run->plan.shards, "idle, and turned %" PRIu64 " times", turns);
     }
+}
+
+/* Nobody is there: every slot can be had again. */
+static void fill_slots(struct run *run)
+{
+    uint64_t until_ns = weir_sim_now_ns(run->world) + 10 * WEIR_SECOND, opened = run->opened;
+    if (!visitor_may_fill(run))
+        return;
+    visitor_fill(run);
+    while (weir_sim_now_ns(run->world) < until_ns && run->opened - opened < (uint64_t)run->plan.shards * run->plan.config.connections)
+        go_on(run);
+    visitor_leave(run);
+}
+
+/* The listener is stopped, whatever it is at, and listens again. */
+static void restart(struct run *run)
+{
+    weir_error error;
+    uint64_t now_ns = weir_sim_now_ns(run->world);
+    if (run_is_ending(run)) {
+        run->plan.restart_ns = UINT64_MAX;
+        return;
+    }
+    if (run->listening) {
+        int code = weir_listener_stop(run->runtime, run->listener);
+        run_note(run, "the listener is stopped: %d", code);
+        RUN_CHECK(run, code == 0, "stopping a listener: %d (%s)", code, weir_strerror(code));
+        RUN_CHECK(run, weir_listener_stop(run->runtime, run->listener) != -ESHUTDOWN, "stopping it twice");
+        run->feats[RUN_LISTENER_STOPPED]++;
+        run->listening = false;
+        run->plan.restart_ns = now_ns + run->plan.again_ns;
+        return;
+    }
+    int code = listen_on(run, &error);
+    run_note(run, "listening again: %d", code);
+    RUN_CHECK(run,
+              code == 0 || code == -EADDRINUSE || code == -EMFILE || code == -ENFILE || (code == -ENOMEM && run->plan.starve_permille > 0),
+              "listening again: %s", error.sentence);
+    run->listening = code == 0;
+    run->feats[RUN_LISTENER_AGAIN] += code == 0;
+    run->plan.restart_ns = code != 0 ? now_ns + AGAIN_NS : run_one_of(run, 2) ? UINT64_MAX : now_ns + run_magnitude(run, 0, WEIR_SECOND);
+}
+
+/* Those that are to be adopted, by a shard that runs: this is between its turns. */
+static void hand_over(struct run *run)
+{
+    for (uint32_t i = 0; i < run->plan.client_count; i++) {
+        struct run_client *client = &run->clients[i];
+        uint32_t shard = i % run->plan.shards;
+        if (client->adopted && !client->started && weir_sim_now_ns(run->world) >= WEIR_SECOND + client->start_ns && run->turned[shard])
+            client_hand_over(client, run->shards[shard]);
+    }
+}
+
+static void count_day(struct run *run)
+{
+    run->feats[RUN_GOOD_DAY] += run->plan.clean;
+    run->feats[RUN_EMBEDDED] += run->plan.embedded;
+    run->calm_ns = run->plan.calm_ns;
 }
 
 static void drive(struct run *run)
 {
-    run->calm_ns = run->plan.calm_ns;
-    while (!all_over(run)) {
+    const struct run_plan *plan = &run->plan;
+    count_day(run);
+    while (!run_all_over(run)) {
         uint64_t now_ns = weir_sim_now_ns(run->world);
-        if (now_ns >= run->plan.calm_ns)
+        if (now_ns >= plan->calm_ns)
             calm_down(run);
-        if (now_ns >= run->plan.close_after_ns || (run->broken && run->over[0]))
+        if (now_ns >= plan->close_after_ns || (run->broken && run->over[0])) {
+            run->feats[run->broken ? RUN_BROKEN : RUN_CLOSED_EARLY]++;
             return;
-        if (now_ns >= run->plan.break_ns && !run->broken && !run->over[0]) {
+        }
+        if (now_ns >= plan->restart_ns)
+            restart(run);
+        hand_over(run);
+        if (now_ns >= plan->break_ns && !run->broken && !run->over[0]) {
             run->broken = true;
             weir_sim_break(run->world, 0, -EIO);
         }
-        if (!run->stopping && !run->idled && run->plan.clean && all_finished(run))
+        if (!run->stopping && !run->idled && plan->clean && all_finished(run)) {
             stay_idle(run);
-        if (!run->stopping && (now_ns >= run->plan.stop_ns || all_finished(run)))
+            fill_slots(run);
+        }
+        if (!run->stopping && (now_ns >= plan->stop_ns || all_finished(run)))
             stop(run);
         watch(run);
         go_on(run);
     }
 }
 
-/* --- the sums --- */
-
-static void check_sums(struct run *run, const weir_stats *stats)
-{
-    uint64_t closed = 0, pingers_opened = 0, pingers_closed = 0;
-    for (int i = 0; i < WEIR_REASON_COUNT; i++)
-        closed += stats->closed[i];
-    for (uint32_t i = 0; i < run->plan.shards; i++) {
-        pingers_opened += run->pingers[i].opened;
-        pingers_closed += run->pingers[i].closed;
-    }
-    RUN_CHECK(run, stats->connections == 0 && stats->queued_bytes == 0, "at the end %" PRIu64 " connections, %" PRIu64 " bytes queued",
-              stats->connections, stats->queued_bytes);
-    RUN_CHECK(run, stats->memory_bytes == 0, "at the end %" PRIu64 " bytes of memory are taken", stats->memory_bytes);
-    RUN_CHECK(run, stats->accepted == run->opened && stats->dialed == pingers_opened,
-              "accepted %" PRIu64 ", dialed %" PRIu64 "; opened %" PRIu64 " and %" PRIu64, stats->accepted, stats->dialed, run->opened,
-              pingers_opened);
-    RUN_CHECK(run, closed == run->closed + pingers_closed, "%" PRIu64 " ends are counted, %" PRIu64 " were told", closed,
-              run->closed + pingers_closed);
-    RUN_CHECK(run, stats->messages_sent == run->accepted_messages && stats->bytes_sent == run->accepted_bytes,
-              "sent %" PRIu64 " messages, %" PRIu64 " bytes; sends accepted %" PRIu64 " and %" PRIu64, stats->messages_sent,
-              stats->bytes_sent, run->accepted_messages, run->accepted_bytes);
-    RUN_CHECK(run,
-              stats->messages_out + stats->messages_undelivered == stats->messages_sent &&
-                  stats->bytes_out + stats->bytes_undelivered == stats->bytes_sent,
-              "messages %" PRIu64 " = %" PRIu64 " out + %" PRIu64 " undelivered; bytes %" PRIu64 " = %" PRIu64 " + %" PRIu64,
-              stats->messages_sent, stats->messages_out, stats->messages_undelivered, stats->bytes_sent, stats->bytes_out,
-              stats->bytes_undelivered);
-    RUN_CHECK(run, stats->messages_undelivered == run->undelivered_messages && stats->bytes_undelivered == run->undelivered_bytes,
-              "undelivered by statistics %" PRIu64 " messages, %" PRIu64 " bytes; by close events %" PRIu64 " and %" PRIu64,
-              stats->messages_undelivered, stats->bytes_undelivered, run->undelivered_messages, run->undelivered_bytes);
-    RUN_CHECK(run, stats->late_finds == 0, "%" PRIu64 " late finds", stats->late_finds);
-}
-
 static void finish(struct run *run)
 {
     uint64_t bound = weir_memory_bound(run->runtime);
     weir_runtime_stats(run->runtime, &run->stats);
-    if (all_over(run) && !run->broken)
-        check_sums(run, &run->stats);
+    sums_check_budgets(run);
+    if (run_all_over(run) && !run->broken)
+        sums_check(run);
     run_note(run, "closing");
+    run->closing = true;
     weir_runtime *runtime = run->runtime; /* on_close looks at it meanwhile */
     weir_close(&runtime);
     RUN_CHECK(run, runtime == NULL, "weir_close left its pointer");
-    RUN_CHECK(run, run->conns == NULL && run->opened == run->closed, "opened %" PRIu64 ", closed %" PRIu64, run->opened, run->closed);
-    RUN_CHECK(run, run->memory_peak <= bound, "%" PRIu64 " bytes were allocated, the bound is %" PRIu64, run->memory_peak, bound);
-    RUN_CHECK(run, run->memory_out == 0, "%" PRIu64 " bytes of the allocator's never came back", run->memory_out);
-    RUN_CHECK(run, weir_sim_handles(run->world) == 0, "%u handles were left open", weir_sim_handles(run->world));
-    for (uint32_t i = 0; i < run->plan.client_count; i++)
-        client_check(&run->clients[i]);
+    caller_finish(run);
+    leech_finish(run);
+    sums_check_closed(run, bound);
 }
 
-static void add_up(const struct run *run, struct run_totals *totals)
-{
-    for (int i = 0; i < WEIR_SIM_FAULT_COUNT; i++)
-        totals->fired[i] += weir_sim_fired(run->world, (enum weir_sim_fault)i);
-    const uint64_t *numbers = (const uint64_t *)(const void *)&run->stats;
-    uint64_t *sums = (uint64_t *)(void *)&totals->stats;
-    for (size_t i = 0; i < sizeof run->stats / sizeof *numbers; i++)
-        sums[i] += numbers[i];
-    totals->turns += run->turns;
-    totals->virtual_ns += weir_sim_now_ns(run->world);
-}
-
-uint64_t run_seed(uint64_t seed, bool trace, struct run_totals *totals)
+uint64_t run_seed(uint64_t seed, FILE *trace, struct scenario_totals *totals)
 {
     struct run *run = calloc(1, sizeof *run);
-    ck_assert_ptr_nonnull(run);
+    if (run == NULL)
+        abort();
     run->seed = seed;
-    run->trace = trace ? stderr : NULL;
+    run->trace = trace;
     run->world = weir_sim_world_create(seed, NULL);
     weir_sim_trace(run->world, run->trace);
     plan_make(run);
     open_service(run);
     for (uint32_t i = 0; i < run->plan.client_count; i++)
         client_start(&run->clients[i]);
+    visitor_start(run);
+    leech_start(run);
     drive(run);
     finish(run);
-    add_up(run, totals);
+    scenario_add(totals, run->world, &run->stats);
+    totals->turns += run->turns;
+    for (int i = 0; i < RUN_FEATS; i++)
+        totals->feats[i] += run->feats[i];
     uint64_t hash = weir_sim_hash(run->world);
     plan_free(run);
     weir_sim_world_destroy(&run->world);
