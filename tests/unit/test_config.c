@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "poor.h"
 #include "runtime/config.h"
 #include "runtime/limits.h"
 
@@ -34,6 +35,16 @@ START_TEST(defaults)
     ck_assert_uint_eq(complete.long_turn_ns, 20 * WEIR_MILLISECOND);
     ck_assert_uint_eq(complete.spin_ns, 0);
     ck_assert(!complete.pin);
+}
+END_TEST
+
+/* Who may not know how many cpus there are has one shard. */
+START_TEST(cpus_nobody_knows_of)
+{
+    weir_config complete;
+    poor_answer_with(&(struct poor_answer){__NR_sched_getaffinity, 1, sizeof(cpu_set_t), EPERM});
+    ck_assert_int_eq(w_config_complete(NULL, &complete, NULL), 0);
+    ck_assert_uint_eq(complete.shards, 1);
 }
 END_TEST
 
@@ -247,6 +258,7 @@ int main(void)
     tcase_add_test(tests, other_values);
     tcase_add_test(tests, limits_by_default);
     tcase_add_loop_test(tests, limits_that_cannot_be, 0, 10);
+    tcase_add_test(tests, cpus_nobody_knows_of); /* the last: it cannot be taken back */
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
