@@ -97,8 +97,10 @@ typedef struct weir_port_event {
     weir_port_event_kind kind;
     int error; /* UNDELIVERED: -ESTALE the connection had ended, -EMSGSIZE, -EBADMSG its codec's, -EPIPE it is ending */
     weir_id id;
-    uint32_t shard;           /* its index */
-    weir_reason reason;       /* CHANNEL_ENDED: why the connection ended; NONE: before its shard had heard of the channel */
+    uint32_t shard; /* its index */
+    weir_reason
+        reason; /* CHANNEL_ENDED: why the connection ended; NONE: before its shard had heard of the channel. NO_MEMORY: or the shard had none for the
+                                 channel, and the connection goes on */
     uint64_t messages, bytes; /* UNDELIVERED: payload bytes; CHANNEL_ENDED: as on the wire */
     weir_channel *channel;
     weir_post_function function;
