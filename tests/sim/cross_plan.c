@@ -52,7 +52,9 @@ static void plan_config(struct cross_run *run)
     config->groups = 1 + (uint32_t)cross_below(run, 8);
     config->receive_buffers = UINT32_C(8) << cross_below(run, 4);
     config->receive_buffer_bytes = cross_one_of(run, 2) ? 0 : UINT32_C(4096) << cross_below(run, 5);
-    config->memory_bytes = !plan->clean && cross_one_of(run, 4) ? LEAN_BYTES : cross_one_of(run, 2) ? UINT64_C(4) << 20 : 0;
+    config->memory_bytes = !plan->clean && cross_one_of(run, 4) ? LEAN_BYTES
+                           : cross_one_of(run, 2)               ? UINT64_C(4) << (plan->clean ? 22 : 20)
+                                                                : 0;
     config->ring_bytes = cross_one_of(run, 2) ? 16384 : UINT32_C(16384) << cross_below(run, 4);
     config->port_bytes = cross_one_of(run, 2) ? UINT64_C(65536) << cross_below(run, 4) : 0;
     config->send_bytes = cross_one_of(run, 3) ? UINT32_C(4096) << cross_below(run, 5) : 0;
