@@ -86,7 +86,8 @@ int weir_post(weir_port *port, weir_shard *shard, weir_post_function function, v
 
 typedef enum weir_port_event_kind {
     WEIR_PORT_READY = 1, /* id: a connection that had answered -EAGAIN has room again, or has ended */
-    WEIR_PORT_ROOM, /* shard: the ring to it has room again after an -EAGAIN; or it has stopped: whoever waits for something there tries again, and hears so */
+    WEIR_PORT_ROOM, /* shard: the ring to it has room again after an -EAGAIN (of a shard's port also after one that weir itself met: pipes send over it); or it
+                       has stopped: whoever waits for something there tries again, and hears so */
     WEIR_PORT_UNDELIVERED, /* id, error, messages, bytes: were accepted and not put into the channel. Neighbours with one cause are gathered into one event */
     WEIR_PORT_NOT_RUN,      /* function, user: of a weir_post that was not run */
     WEIR_PORT_CHANNEL_ROOM, /* channel: half of it or more is free again after an -EAGAIN */
