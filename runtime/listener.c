@@ -77,11 +77,41 @@ static bool listener_is_out_of_slots(const struct w_listener_part *part)
     return listener_free_slots(part) == 0;
 }
 
+static bool listener_is_begun(const struct w_listener_part *part)
+{
+    return part->state == W_LISTENER_ACCEPTING || part->state == W_LISTENER_WAITING;
+}
+
+/* A slot is free on another shard. */
+static enum w_port_verdict listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
+{
+    (void)link;
+    (void)conn;
+    (void)id;
+    if (core != NULL)
+        core->listener_retry(core, (uint32_t)argument);
+    return W_PORT_DONE;
+}
+
+/* Round robin, on the shards that do not accept: a slot is free here. Told if that was asked for. */
+static void listener_tell_of_slot(struct w_listener_part *part)
+{
+    struct w_listener *listener = part->listener;
+    w_base_fence(); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
+    if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false) &&
+        !part->retry.queued)
+        w_port_call_later(part->core->port, &part->retry, (weir_id){0}, listener_retry_here, part->index);
+}
+
 static void listener_accept(struct w_listener_part *part)
 {
     struct w_core *core = part->core;
     part->state = W_LISTENER_ACCEPTING;
-    if (part->in_flight || (part->listener->round_robin && core->index != 0))
+    if (part->listener->round_robin && core->index != 0) {
+        listener_tell_of_slot(part); /* one may have come free before this shard had heard of the listener */
+        return;
+    }
+    if (part->in_flight)
         return;
     if (listener_is_out_of_slots(part)) {
         listener_wait(part, UINT64_MAX);
@@ -124,11 +154,6 @@ static void listener_left(struct w_listener_part *part)
         return;
     w_listener_discard(listener, core->engine, core->config->shards);
     atomic_store_explicit(&listener->life, w_life(generation, W_LISTENER_FREE), memory_order_release);
-}
-
-static bool listener_is_begun(const struct w_listener_part *part)
-{
-    return part->state == W_LISTENER_ACCEPTING || part->state == W_LISTENER_WAITING;
 }
 
 /* A listener that lives, or is being stopped, and that this shard has never begun: it is waited for all the same. */
@@ -287,26 +312,13 @@ void w_listener_look(struct w_listener_part *part)
     }
 }
 
-/* A slot is free on another shard. */
-static enum w_port_verdict listener_retry_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t argument)
-{
-    (void)link;
-    (void)conn;
-    (void)id;
-    if (core != NULL)
-        core->listener_retry(core, (uint32_t)argument);
-    return W_PORT_DONE;
-}
-
 bool w_listener_retry(struct w_listener_part *part)
 {
     struct w_core *core = part->core;
-    struct w_listener *listener = part->listener;
-    if (listener->round_robin && core->index != 0) {
-        w_base_fence(); /* the slot is free, then the wish is looked at: see listener_is_out_of_slots */
-        if (atomic_load_explicit(&listener->waits_for_slot, memory_order_relaxed) && atomic_exchange(&listener->waits_for_slot, false) &&
-            !part->retry.queued)
-            w_port_call_later(core->port, &part->retry, (weir_id){0}, listener_retry_here, part->index);
+    if (!listener_is_begun(part)) /* another thread may be writing down what it is just now */
+        return false;
+    if (part->listener->round_robin && core->index != 0) {
+        listener_tell_of_slot(part);
         return false;
     }
     /* Somebody else may have taken the slot in between: then it is asked for again. */
