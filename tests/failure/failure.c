@@ -138,6 +138,8 @@ void failure_play_all(const struct scenario *scenario, enum failure_level level,
     printf("%-12s %-28s %5llu points failed, %6llu ms\n", scenario->name, "in all", (unsigned long long)sum,
            (unsigned long long)((world_clock_ns() - begin_ns) / WEIR_MILLISECOND));
     fflush(stdout);
+    if (getenv("WEIR_DISABLE") != NULL) /* without them it makes fewer calls */
+        least /= 2;
     if (sum < (FAILURE_SANITIZED ? least / FAILURE_EACH / 2 : least))
         ck_abort_msg("%s: only %llu points were failed, there were %llu", scenario->name, (unsigned long long)sum,
                      (unsigned long long)least);
