@@ -52,18 +52,19 @@ static void own_free_ended(weir_port *port)
             w_own_event(port->channels[place], &event);
 }
 
+/* A place in the port, and a number of the runtime's. */
+static bool own_claim(weir_port *port, uint32_t *place, uint32_t *number)
+{
+    *place = own_free_place(port);
+    return *place < port->channel_places && own_claim_number(port->table, number) == 0;
+}
+
 int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
 {
     uint32_t place, number;
-    if ((place = own_free_place(port)) == port->channel_places) {
+    if (!own_claim(port, &place, &number)) {
         own_free_ended(port);
-        place = own_free_place(port);
-    }
-    if (place == port->channel_places)
-        return -ENOSPC;
-    if (own_claim_number(port->table, &number) != 0) {
-        own_free_ended(port);
-        if (own_claim_number(port->table, &number) != 0)
+        if (!own_claim(port, &place, &number))
             return -ENOSPC;
     }
     uint32_t ends_count = bytes / BYTES_PER_END;

@@ -52,6 +52,8 @@ int w_pipe_message(weir_conn *conn, const weir_message *message)
     uint64_t id = w_conn_extra_of(conn)->pipe;
     weir_conn *other = pipe_other_here(conn, id);
     int result = other != NULL ? weir_forward(conn, message, other) : pipe_is_far(conn) ? pipe_send_far(conn, message) : -ESTALE;
+    if ((result == -ESTALE || result == -EPIPE) && pipe_is_far(conn))
+        result = -EAGAIN; /* pipe_lost_here is on its way, and says how it has ended */
     switch (result) {
     case 0:
         return WEIR_TAKEN;
@@ -60,15 +62,9 @@ int w_pipe_message(weir_conn *conn, const weir_message *message)
             w_waitlist_add(conn, W_CORE_BLOCKED);
         return WEIR_LATER;
     case -ESTALE:
-    case -EPIPE:
-        if (pipe_is_far(conn)) { /* pipe_lost_here is on its way, and says how it has ended */
-            w_waitlist_add(conn, W_CORE_BLOCKED);
-            return WEIR_LATER;
-        }
-        w_conn_drain(conn, WEIR_REASON_LOCAL, 0); /* the other is about to end */
-        return WEIR_TAKEN;
     case -ESHUTDOWN:
-        w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
+    case -EPIPE:
+        w_conn_drain(conn, WEIR_REASON_LOCAL, 0); /* the other has ended, or is about to */
         return WEIR_TAKEN;
     default:
         return result;
