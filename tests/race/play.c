@@ -433,3 +433,22 @@ void play_mistake(const struct play_program *program, const char *mistake)
     if (getenv("WEIR_RACE_VERBOSE") != NULL)
         printf("%s, %s: seed %ld: %s\n", program->name, mistake, seed, play.said);
 }
+
+int play_main(const struct play_suite *races)
+{
+    Suite *suite = suite_create(races->name);
+    TCase *tests = tcase_create(races->name), *wrong = tcase_create("mistakes");
+    tcase_set_timeout(tests, races->seconds);
+    tcase_add_test(tests, races->test);
+    tcase_set_timeout(wrong, races->seconds);
+    tcase_add_loop_test(wrong, races->mistake, races->mistakes_first, races->mistakes_end);
+    if (races->weak != NULL)
+        tcase_add_loop_exit_test(wrong, races->weak, 66, races->weak_first, races->weak_end);
+    suite_add_tcase(suite, tests);
+    suite_add_tcase(suite, wrong);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}

@@ -22,6 +22,7 @@
 #error "play.h comes first: it makes steps of atomic operations"
 #endif
 
+#include <check.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -101,6 +102,18 @@ bool play_seeds(const struct play_program *program);
 /* The same when the program makes that mistake: fails the Check test when no seed finds it. Under ThreadSanitizer the players are in order here: the
  * program's own checks have to find it. */
 void play_mistake(const struct play_program *program, const char *mistake);
+
+/* What a race test is: its programs played as they are, each mistake by its number (_i), and, where there is one, each order that is too weak: the thread sanitizer
+ * ends the process for it, so only that runs it. */
+struct play_suite {
+    const char *name;
+    const TTest *test, *mistake, *weak; /* weak: NULL without ThreadSanitizer */
+    int mistakes_first, mistakes_end, weak_first, weak_end;
+    int seconds; /* that each may take */
+};
+
+/* Runs it; what main() answers. */
+int play_main(const struct play_suite *races);
 
 /* --- for players --- */
 

@@ -413,20 +413,18 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("bell");
-    TCase *tests = tcase_create("bell"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, nothing_is_lost);
-    tcase_set_timeout(wrong, 60);
-    tcase_add_loop_test(wrong, mistake_is_found, RINGS_BEFORE_PUBLISHING, PUBLISHES_RELAXED);
+    const struct play_suite races = {
+        .name = "bell",
+        .test = nothing_is_lost,
+        .mistake = mistake_is_found,
+        .mistakes_first = RINGS_BEFORE_PUBLISHING,
+        .mistakes_end = PUBLISHES_RELAXED,
 #ifdef PLAY_THREAD_SANITIZER
-    tcase_add_exit_test(wrong, weak_order_is_a_race, 66);
+        .weak = weak_order_is_a_race,
+        .weak_first = 0,
+        .weak_end = 1,
 #endif
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+        .seconds = 60,
+    };
+    return play_main(&races);
 }

@@ -438,17 +438,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("group");
-    TCase *tests = tcase_create("group"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 100);
-    tcase_add_test(tests, each_life_is_its_own);
-    tcase_set_timeout(wrong, 100);
-    tcase_add_loop_test(wrong, mistake_is_found, TELLS_BEFORE_CLOSING, W_COUNT(mistakes));
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const struct play_suite races = {
+        .name = "group",
+        .test = each_life_is_its_own,
+        .mistake = mistake_is_found,
+        .mistakes_first = TELLS_BEFORE_CLOSING,
+        .mistakes_end = W_COUNT(mistakes),
+        .seconds = 100,
+    };
+    return play_main(&races);
 }

@@ -403,17 +403,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("home");
-    TCase *tests = tcase_create("home"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 100);
-    tcase_add_test(tests, all_memory_comes_home);
-    tcase_set_timeout(wrong, 100);
-    tcase_add_loop_test(wrong, mistake_is_found, BLOBS_NOT_COLLECTED, W_COUNT(mistakes));
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const struct play_suite races = {
+        .name = "home",
+        .test = all_memory_comes_home,
+        .mistake = mistake_is_found,
+        .mistakes_first = BLOBS_NOT_COLLECTED,
+        .mistakes_end = W_COUNT(mistakes),
+        .seconds = 100,
+    };
+    return play_main(&races);
 }

@@ -277,17 +277,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("own");
-    TCase *tests = tcase_create("own"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 100);
-    tcase_add_test(tests, every_channel_ends_well);
-    tcase_set_timeout(wrong, 100);
-    tcase_add_loop_test(wrong, mistake_is_found, 1, W_COUNT(mistakes));
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const struct play_suite races = {
+        .name = "own",
+        .test = every_channel_ends_well,
+        .mistake = mistake_is_found,
+        .mistakes_first = 1,
+        .mistakes_end = W_COUNT(mistakes),
+        .seconds = 100,
+    };
+    return play_main(&races);
 }

@@ -247,17 +247,13 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("pair");
-    TCase *tests = tcase_create("pair"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, one_of_the_two_goes_on);
-    tcase_set_timeout(wrong, 60);
-    tcase_add_loop_test(wrong, mistake_is_found, IDLE_WITHOUT_LOOKING, W_COUNT(mistakes));
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+    const struct play_suite races = {
+        .name = "pair",
+        .test = one_of_the_two_goes_on,
+        .mistake = mistake_is_found,
+        .mistakes_first = IDLE_WITHOUT_LOOKING,
+        .mistakes_end = W_COUNT(mistakes),
+        .seconds = 60,
+    };
+    return play_main(&races);
 }

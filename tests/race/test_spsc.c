@@ -353,20 +353,18 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("spsc");
-    TCase *tests = tcase_create("spsc"), *wrong = tcase_create("mistakes");
-    tcase_set_timeout(tests, 60);
-    tcase_add_test(tests, every_byte_once_and_in_order);
-    tcase_set_timeout(wrong, 60);
-    tcase_add_loop_test(wrong, mistake_is_found, PUBLISHES_BEFORE_FILLING, PUBLISHES_RELAXED);
+    const struct play_suite races = {
+        .name = "spsc",
+        .test = every_byte_once_and_in_order,
+        .mistake = mistake_is_found,
+        .mistakes_first = PUBLISHES_BEFORE_FILLING,
+        .mistakes_end = PUBLISHES_RELAXED,
 #ifdef PLAY_THREAD_SANITIZER
-    tcase_add_loop_exit_test(wrong, weak_order_is_a_race, 66, PUBLISHES_RELAXED, RELEASES_RELAXED + 1);
+        .weak = weak_order_is_a_race,
+        .weak_first = PUBLISHES_RELAXED,
+        .weak_end = RELEASES_RELAXED + 1,
 #endif
-    suite_add_tcase(suite, tests);
-    suite_add_tcase(suite, wrong);
-    SRunner *runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed != 0;
+        .seconds = 60,
+    };
+    return play_main(&races);
 }
