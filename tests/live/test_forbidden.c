@@ -2,15 +2,10 @@
 /* test_forbidden: bad places to run in: io_uring forbidden by a container's filter, no locked memory, no descriptors. Each time the code that
  * the headers promise, a sentence with the way out, nothing left behind, and no abort. Every case runs in a child of its own. */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -19,27 +14,12 @@
 
 #include "runtime/io/address.h"
 #include "runtime/io/io.h"
+#include "tests/unit/counted.h"
+#include "tests/unit/poor.h"
 
 /* --- engines on an allocator that counts --- */
 
-static int64_t allocated_bytes, allocations_left = INT64_MAX;
 static char last_log[256];
-
-static void *count_allocate(void *user, size_t bytes, size_t alignment)
-{
-    (void)user;
-    if (allocations_left-- <= 0)
-        return NULL;
-    allocated_bytes += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void count_release(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    allocated_bytes -= (int64_t)bytes;
-    free(memory);
-}
 
 static void keep_log(void *user, weir_log_level level, const char *sentence)
 {
@@ -50,25 +30,13 @@ static void keep_log(void *user, weir_log_level level, const char *sentence)
 
 static int open_engine(uint32_t shard_count, const char *disable, struct w_io **io, weir_error *error)
 {
-    static const weir_allocator allocator = {count_allocate, count_release, NULL};
-    const struct w_io_setup setup = {.shard_count = shard_count, .disable = disable, .allocator = &allocator, .log = keep_log};
+    const struct w_io_setup setup = {.shard_count = shard_count, .disable = disable, .allocator = &counted_allocator, .log = keep_log};
     const struct w_io_engine *engine = w_io_uring();
     *error = (weir_error){0};
     int result = engine->open(engine->world, &setup, io, error);
     ck_assert_int_eq(error->code, result);
     ck_assert_int_eq(result == 0, *io != NULL);
     return result;
-}
-
-static int count_descriptors(void)
-{
-    int count = 0;
-    DIR *open_ones = opendir("/proc/self/fd");
-    ck_assert_ptr_nonnull(open_ones);
-    while (readdir(open_ones) != NULL)
-        count++;
-    closedir(open_ones);
-    return count;
 }
 
 static const weir_probe_row *row_of(const weir_probe_row *rows, uint32_t count, const char *name)
@@ -89,20 +57,7 @@ static void check_says(const char *sentence, const char *words)
 /* From here on this process and its threads get `error` from a system call, if its first argument is `argument` (or always). */
 static void forbid(long number, int error, int argument)
 {
-    struct sock_filter always = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (uint32_t)error);
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 3),
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)argument, 0, 1),
-        always,
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    if (argument < 0)
-        filter[2] = always;
-    struct sock_fprog program = {.len = W_COUNT(filter), .filter = filter};
-    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-    ck_assert_int_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program), 0);
+    poor_answer_with(&(struct poor_answer){.call = number, .argument = argument < 0 ? -1 : 0, .value = (uint32_t)argument, .error = error});
 }
 
 static const struct {
@@ -121,7 +76,7 @@ START_TEST(io_uring_forbidden)
     uint32_t count;
 
     forbid(filters[_i].number, filters[_i].error, -1);
-    int descriptors = count_descriptors();
+    int descriptors = poor_count_descriptors();
     ck_assert_int_eq(weir_probe(NULL, rows, &count), -filters[_i].error);
     bool explained = false;
     for (uint32_t i = 0; i < count && !explained; i++) {
@@ -139,8 +94,8 @@ START_TEST(io_uring_forbidden)
     ck_assert_int_eq(open_engine(1, NULL, &io, &error), -filters[_i].error);
     check_says(error.sentence, "seccomp");
     check_says(error.sentence, "docker run --security-opt seccomp=");
-    ck_assert_int_eq(count_descriptors(), descriptors);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(poor_count_descriptors(), descriptors);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 
@@ -188,7 +143,7 @@ START_TEST(eight_mebibytes_and_no_root)
         ck_assert_msg(open_engine(W_COUNT(ios), NULL, &ios[i], &error) == 0, "shard %u: %s", i, error.sentence);
     for (uint32_t i = 0; i < W_COUNT(ios); i++)
         w_io_uring()->close(&ios[i]);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 
@@ -204,7 +159,7 @@ START_TEST(many_shards_have_smaller_rings)
     check_says(last_log, "ulimit -l");
     for (uint32_t i = 0; i < W_COUNT(ios); i++)
         w_io_uring()->close(&ios[i]);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 
@@ -215,7 +170,7 @@ START_TEST(no_locked_memory)
     struct w_io *io;
     uint32_t count;
     become_nobody((uint64_t)_i * 4096);
-    int descriptors = count_descriptors();
+    int descriptors = poor_count_descriptors();
     int result = weir_probe(NULL, rows, &count);
     ck_assert_msg(result == 0 || result == -ENOMEM, "%d", result);
     ck_assert(_i > 2 || result == -ENOMEM);
@@ -236,8 +191,8 @@ START_TEST(no_locked_memory)
         check_says(error.sentence, "ulimit -l");
         check_says(error.sentence, "LimitMEMLOCK=");
     }
-    ck_assert_int_eq(count_descriptors(), descriptors);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(poor_count_descriptors(), descriptors);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 
@@ -249,7 +204,7 @@ START_TEST(few_descriptors)
     weir_error error;
     struct w_io *io;
     uint32_t count;
-    int descriptors = count_descriptors(), lowest = dup(0);
+    int descriptors = poor_count_descriptors(), lowest = dup(0);
     close(lowest);
     struct rlimit limit, before;
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -270,8 +225,8 @@ START_TEST(few_descriptors)
         check_says(error.sentence, "ulimit -n");
     ck_assert_int_eq(row_of(rows, count, "descriptors")->state, WEIR_PROBE_WITHOUT);
     check_says(row_of(rows, count, "descriptors")->mend, "LimitNOFILE=");
-    ck_assert_int_eq(count_descriptors(), descriptors);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(poor_count_descriptors(), descriptors);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 
@@ -281,20 +236,20 @@ START_TEST(no_memory_at_every_point)
 {
     weir_error error;
     struct w_io *io;
-    int result = -ENOMEM, descriptors = count_descriptors();
+    int result = -ENOMEM, descriptors = poor_count_descriptors();
     for (int64_t left = 0; result < 0; left++) {
         ck_assert_int_lt(left, 20);
-        allocations_left = left;
+        counted_left = left;
         result = open_engine(1, NULL, &io, &error);
         ck_assert(result == 0 || result == -ENOMEM);
-        ck_assert(result == 0 || (allocated_bytes == 0 && error.sentence[0] != '\0'));
-        ck_assert_int_eq(result == 0 ? descriptors : count_descriptors(), descriptors);
+        ck_assert(result == 0 || (counted_bytes == 0 && error.sentence[0] != '\0'));
+        ck_assert_int_eq(result == 0 ? descriptors : poor_count_descriptors(), descriptors);
     }
-    ck_assert_uint_ge(io->memory_bytes, (uint64_t)allocated_bytes);
+    ck_assert_uint_ge(io->memory_bytes, (uint64_t)counted_bytes);
     w_io_uring()->close(&io);
     ck_assert_ptr_null(io);
-    ck_assert_int_eq(allocated_bytes, 0);
-    ck_assert_int_eq(count_descriptors(), descriptors);
+    ck_assert_int_eq(counted_bytes, 0);
+    ck_assert_int_eq(poor_count_descriptors(), descriptors);
 }
 END_TEST
 

@@ -14,30 +14,9 @@
 
 #include "runtime/io/address.h"
 #include "runtime/io/io.h"
+#include "tests/unit/counted.h"
 
 static const weir_socket_options no_options;
-static int64_t allocated_bytes;
-
-static void *count_allocate(void *user, size_t bytes, size_t alignment)
-{
-    (void)user;
-    allocated_bytes += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void count_release(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    allocated_bytes -= (int64_t)bytes;
-    free(memory);
-}
-
-static void no_log(void *user, weir_log_level level, const char *sentence)
-{
-    (void)user;
-    (void)level;
-    (void)sentence;
-}
 
 /* Every test runs on every road: the i-th has these features switched off. */
 static const char *const roads[] = {
@@ -51,9 +30,8 @@ static const char *const roads[] = {
 
 static struct w_io *open_engine(int road, bool embedded)
 {
-    static const weir_allocator allocator = {count_allocate, count_release, NULL};
     const struct w_io_setup setup = {
-        .shard_count = 1, .embedded = embedded, .disable = roads[road], .allocator = &allocator, .log = no_log};
+        .shard_count = 1, .embedded = embedded, .disable = roads[road], .allocator = &counted_allocator, .log = counted_no_log};
     struct w_io *io;
     weir_error error = {0};
     ck_assert_msg(w_io_uring()->open(NULL, &setup, &io, &error) == 0, "%s", error.sentence);
@@ -65,7 +43,7 @@ static void close_engine(struct w_io *io)
 {
     ck_assert_uint_eq(io->buffers_free, io->buffers);
     w_io_uring()->close(&io);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 
 /* One turn that sleeps at most so long; the completions are counted by what lies in token & 0xff. */
@@ -346,8 +324,7 @@ END_TEST
 
 START_TEST(embedded_by_asking_for_the_descriptor)
 {
-    static const weir_allocator allocator = {count_allocate, count_release, NULL};
-    const struct w_io_setup setup = {.shard_count = 1, .allocator = &allocator, .log = no_log};
+    const struct w_io_setup setup = {.shard_count = 1, .allocator = &counted_allocator, .log = counted_no_log};
     const struct w_io_engine *engine = w_io_uring();
     struct w_io_completion none;
     struct w_io *io;
@@ -485,7 +462,7 @@ START_TEST(look_ups_left_behind)
         taken++;
     }
     w_io_uring()->close(&io);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
 }
 END_TEST
 

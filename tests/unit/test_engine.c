@@ -12,35 +12,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "counted.h"
 #include "poor.h"
 #include "runtime/io/io.h"
 #include "runtime/io/uapi.h"
 
-static int64_t allocated_bytes;
 static weir_error error;
-
-static void *allocate(void *user, size_t bytes, size_t alignment)
-{
-    (void)user;
-    allocated_bytes += (int64_t)bytes;
-    return aligned_alloc(alignment, (bytes + alignment - 1) / alignment * alignment);
-}
-
-static void release(void *user, void *memory, size_t bytes)
-{
-    (void)user;
-    allocated_bytes -= (int64_t)bytes;
-    free(memory);
-}
-
-static void no_log(void *user, weir_log_level level, const char *sentence)
-{
-    (void)user;
-    (void)level;
-    (void)sentence;
-}
-
-static const weir_allocator allocator = {allocate, release, NULL};
 
 static int open_engine(const struct w_io_setup *setup, struct w_io **io)
 {
@@ -53,7 +30,7 @@ static int open_engine(const struct w_io_setup *setup, struct w_io **io)
 
 static struct w_io *open_well(void)
 {
-    const struct w_io_setup setup = {.shard_count = 1, .allocator = &allocator, .log = no_log};
+    const struct w_io_setup setup = {.shard_count = 1, .allocator = &counted_allocator, .log = counted_no_log};
     struct w_io *io;
     ck_assert_msg(open_engine(&setup, &io) == 0, "%s", error.sentence);
     return io;
@@ -64,7 +41,7 @@ static void close_engine(struct w_io *io, int descriptors)
     w_io_uring()->close(&io);
     ck_assert_ptr_null(io);
     w_io_uring()->close(&io); /* there is nothing to close */
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
     ck_assert_int_eq(poor_count_descriptors(), descriptors);
 }
 
@@ -87,14 +64,14 @@ static const struct {
 START_TEST(cannot_be_opened)
 {
     const struct w_io_setup setup = {
-        .shard_index = 3, .shard_count = 4, .embedded = failures[_i].embedded, .allocator = &allocator, .log = no_log};
+        .shard_index = 3, .shard_count = 4, .embedded = failures[_i].embedded, .allocator = &counted_allocator, .log = counted_no_log};
     struct w_io *io;
     int descriptors = poor_count_descriptors();
     poor_answer_with(&failures[_i].answer);
     ck_assert_int_eq(open_engine(&setup, &io), -failures[_i].answer.error);
     poor_must_say(error.sentence, failures[_i].says);
     poor_must_say(error.sentence, failures[_i].mend);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
     ck_assert_int_eq(poor_count_descriptors(), descriptors);
 }
 END_TEST
@@ -104,7 +81,7 @@ START_TEST(as_it_was_asked_for)
 {
     struct w_io *io;
     int descriptors = poor_count_descriptors();
-    struct w_io_setup setup = {.allocator = &allocator, .log = no_log}; /* a shard of nobody knows how many */
+    struct w_io_setup setup = {.allocator = &counted_allocator, .log = counted_no_log}; /* a shard of nobody knows how many */
     ck_assert_int_eq(open_engine(&setup, &io), 0);
     ck_assert_uint_eq(io->buffers_free, io->buffers);
     close_engine(io, descriptors);
@@ -234,7 +211,7 @@ START_TEST(chance_without_the_kernel_s)
     }
     for (size_t i = 0; i < W_COUNT(numbers); i++)
         w_io_uring()->close(&ios[i]);
-    ck_assert_int_eq(allocated_bytes, 0);
+    ck_assert_int_eq(counted_bytes, 0);
     ck_assert_int_eq(poor_count_descriptors(), descriptors);
 }
 END_TEST
