@@ -277,8 +277,7 @@ static void hear_ready(struct cross_actor *actor, const weir_port_event *event)
 static void hear_room(struct cross_actor *actor, const weir_port_event *event)
 {
     struct cross_run *run = actor->run;
-    /* (a shard's port is weir's own too: pipes, and what crosses for listeners) */
-    CROSS_CHECK(run, event->shard < run->plan.shards && (actor->room_ever || actor->shard >= 0 || run->stopping),
+    CROSS_CHECK(run, event->shard < run->plan.shards && (actor->room_ever || actor->producer->piping || run->stopping),
                 "actor %u hears ROOM of shard %u, and nobody has refused it", actor->index, event->shard);
     actor->owed_room[event->shard] = actor->owed_any = false;
     for (uint32_t i = 0; i < run->plan.client_count; i++)

@@ -85,7 +85,9 @@ static int make_pipe(struct cross_run *run, struct cross_conn *state)
                     (code == -EPIPE && (!run->plan.clean || client->ended_by_handler || other->ended_by_handler)) ||
                     (code == -ENOMEM && cross_is_lean(run)) || (code == -ESHUTDOWN && run->stopping),
                 "weir_pipe answers %d (%s)", code, weir_strerror(code));
-    if (code != -EAGAIN) {
+    if (code == -EAGAIN) {
+        run->actors[client->shard].room_ever = true; /* told of, as after any refusal */
+    } else {
         client->ended_by_handler = true;
         weir_end(state->conn);
     }

@@ -90,8 +90,9 @@ START_TEST(a_shard_that_fails_for_good)
     poor_must_say(rig.logged, "shard 0 failed for good: File descriptor in bad state");
     for (int i = 0; i < WEIR_REASON_COUNT; i++)
         MUST_EQUAL(rig.closes[i], 0);
-    int flushed = weir_port_flush(port, WEIR_MILLISECOND); /* how the wake came decides whether the shard has looked before it failed */
-    MUST(flushed == -ETIMEDOUT || flushed == 0);
+    int flushed = weir_port_flush(port, WEIR_MILLISECOND);
+    MUST(flushed == -ETIMEDOUT ||
+         (flushed == 0 && getenv("WEIR_DISABLE") != NULL)); /* (a wake by eventfd lets the shard look before it fails) */
     while (weir_port_next(port, &event))
         continue;
     weir_port_close(&port);
