@@ -19,7 +19,8 @@
  *      the outside world from then on.
  *   8. Results are counts >= 0 or negative errnos. A receive's 0 is the peer's end. A receive without W_IO_MORE and result > 0 has simply
  *      to be started again. -ENOBUFS: no receive buffer; to be started again when buffers_free() > 0. -ECANCELED: cancelled.
- *      A send's result may be less than asked (short).
+ *      A send's result may be less than asked (short). What a connection died of is told once: to its receive, or to its send. The other is
+ *      told 0 or -EPIPE, and its completion comes behind: a 0 that has no error of the send before it is an end that the peer meant.
  *   9. The thread that calls start() is the only one to call anything else, but for clock() and wake(), which any thread may call, wake() in a signal
  *      handler too.
  *  10. now_ns is read from the world once for each submit() (and at start()); between them it stands still, unless the caller sets it to clock(). */

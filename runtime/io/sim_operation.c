@@ -220,6 +220,13 @@ static uint64_t meet_wake(struct w_sim_shard *shard, uint64_t due_ns)
     return woken_due_ns;
 }
 
+/* A receive's or a send's last word on a connection that has died. */
+static bool tells_death(const struct w_sim_operation *operation, const struct w_io_completion *completion)
+{
+    return operation->socket != NULL && operation->socket->death != 0 && completion->result <= 0 &&
+           (operation->verb == W_SIM_RECEIVE || operation->verb == W_SIM_SEND);
+}
+
 void w_sim_operation_complete(struct w_sim_operation *operation, const struct w_io_completion *completion)
 {
     struct w_sim_shard *shard = operation->shard;
@@ -232,6 +239,11 @@ void w_sim_operation_complete(struct w_sim_operation *operation, const struct w_
     if (due_ns < operation->last_due_ns)
         due_ns = operation->last_due_ns;
     operation->last_due_ns = due_ns;
+    if (tells_death(operation, completion)) {
+        if (due_ns < operation->socket->told_due_ns)
+            due_ns = operation->socket->told_due_ns;
+        operation->socket->told_due_ns = due_ns;
+    }
     if (due_ns > world->now_ns)
         w_sim_world_at(world, due_ns, NULL, w_sim_world_pass, NULL, 0);
     if (operation->cancelled && completion->result >= 0 && operation->verb != W_SIM_CLOSE)
@@ -255,12 +267,20 @@ bool w_sim_operation_due(const struct w_sim_shard *shard)
     return false;
 }
 
-/* Lets completions that were brought together change places, but for those of one operation. */
+/* They have an order: they are of one operation, or tell of one connection's death. */
+static bool in_order(const struct w_sim_pending *first, const struct w_sim_pending *second)
+{
+    return first->operation == second->operation ||
+           (first->operation->socket == second->operation->socket && tells_death(first->operation, &first->completion) &&
+            tells_death(second->operation, &second->completion));
+}
+
+/* Lets completions that were brought together change places, but for those that have an order. */
 static void shuffle(struct weir_sim_world *world, struct w_sim_pending *entries, uint32_t count)
 {
     for (uint32_t round = 0; round < 4; round++)
         for (uint32_t i = 1; i < count; i++)
-            if (entries[i].operation != entries[i - 1].operation && w_sim_fault_strikes(world, WEIR_SIM_SHUFFLE)) {
+            if (!in_order(&entries[i - 1], &entries[i]) && w_sim_fault_strikes(world, WEIR_SIM_SHUFFLE)) {
                 struct w_sim_pending entry = entries[i];
                 entries[i] = entries[i - 1];
                 entries[i - 1] = entry;

@@ -71,9 +71,10 @@ struct w_sim_socket {
     struct w_sim_socket *other; /* the other end; NULL exactly when not connected (yet) or the pair was never made */
     struct w_io_address local, remote;
     struct w_sim_pipe outbound;
-    int error;   /* positive errno that waits to be told; 0: none */
-    int death;   /* positive errno that it died of, told or not; 0: alive */
-    bool closed; /* its owner has let go of it */
+    int error;            /* positive errno that waits to be told; 0: none */
+    int death;            /* positive errno that it died of, told or not; 0: alive */
+    uint64_t told_due_ns; /* of the last completion that came of its death: the next comes behind (io.h, 8) */
+    bool closed;          /* its owner has let go of it */
     bool shut_write, shut_read;
     bool closing; /* close_handle() was called */
     bool reset_on_close;

@@ -293,6 +293,34 @@ START_TEST(reset_by_peer)
 }
 END_TEST
 
+/* 8. Both wait when the reset comes: one is told of it, and a receive that brings 0 instead comes behind the send's error. */
+START_TEST(reset_with_both_waiting)
+{
+    struct cases_pair pair;
+    struct rig *rig = &pair.rig;
+    struct rig_stream stream;
+    static const char data[64 << 10];
+    uint64_t token;
+    cases_pair_open(&pair, (uint64_t)_i, 0, 0);
+    rig_stream_open(rig, &stream, pair.handle);
+    do { /* until the peer's window is full, and one send waits */
+        token = rig_begin(rig);
+        rig->engine->send(rig->io, pair.handle, data, sizeof data, token);
+        for (int i = 0; i < 5 && !rig_of(rig, token)->over; i++)
+            rig_turn(rig, 10 * WEIR_MILLISECOND);
+    } while (rig_of(rig, token)->over);
+    rig->outside->reset(&pair.peer);
+    rig_until(rig, stream.bytes.error != 0 || stream.bytes.ended, rig_stream_look(rig, &stream));
+    ck_assert_int_lt(rig_wait(rig, token), 0);
+    if (stream.bytes.ended)
+        ck_assert_uint_lt(rig_of(rig, token)->place, rig_of(rig, stream.token)->place);
+    else
+        ck_assert_int_eq(stream.bytes.error, -ECONNRESET);
+    rig_stream_close(rig, &stream);
+    cases_pair_close(&pair);
+}
+END_TEST
+
 /* hung_up(): a reset, or a unix socket's end, behind bytes that were there before the receive started is found all the same. */
 START_TEST(end_behind_bytes)
 {
@@ -531,6 +559,7 @@ void cases_stream_add(TCase *tcase, int seeds)
     tcase_add_loop_test(tcase, no_buffers, 0, seeds);
     tcase_add_loop_test(tcase, held_buffer_stands_still, 0, seeds);
     tcase_add_loop_test(tcase, reset_by_peer, 0, seeds);
+    tcase_add_loop_test(tcase, reset_with_both_waiting, 0, seeds);
     tcase_add_loop_test(tcase, end_behind_bytes, 0, seeds);
     tcase_add_loop_test(tcase, shutdown_both_ways, 0, seeds);
     tcase_add_loop_test(tcase, shutdown_one_way, 0, seeds);

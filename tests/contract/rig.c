@@ -114,6 +114,7 @@ static void record(struct rig *rig, const struct w_io_completion *completion)
     operation->completions = realloc(operation->completions, (operation->count + 1) * sizeof *operation->completions);
     ck_assert_ptr_nonnull(operation->completions);
     operation->completions[operation->count++] = *completion;
+    operation->place = rig->completions++;
     if ((completion->flags & W_IO_MORE) == 0) {
         operation->over = true;
         rig->in_flight--;

@@ -10,7 +10,8 @@
 struct rig_operation {
     struct w_io_completion *completions;
     uint32_t count;
-    bool over; /* the final completion has come */
+    uint32_t place; /* of its last completion among all */
+    bool over;      /* the final completion has come */
 };
 
 struct rig {
@@ -20,6 +21,7 @@ struct rig {
     struct rig_operation *operations;
     uint32_t operation_count, operation_capacity;
     uint32_t in_flight;
+    uint32_t completions; /* taken */
     uint64_t patience_ns; /* how long rig_until() waits */
 };
 
