@@ -18,9 +18,9 @@ static enum w_port_verdict attach_here(struct w_core *core, struct w_link *link,
 
 static int attach_open(weir_port *port, weir_id id, const weir_channel_options *options, weir_channel **channel)
 {
-    uint32_t shard = w_port_shard_of(id), bytes = options->bytes != 0 ? options->bytes : W_OWN_BYTES;
+    uint32_t shard = w_port_shard_of(id), bytes = options->bytes;
     int error;
-    if (bytes < W_OWN_BYTES_MIN || bytes > W_OWN_BYTES_MAX || (bytes & (bytes - 1)) != 0)
+    if (bytes != 0 && (bytes < W_OWN_BYTES_MIN || bytes > W_OWN_BYTES_MAX || (bytes & (bytes - 1)) != 0))
         return -EINVAL;
     if (shard >= port->table->config->shards)
         return -ESTALE;

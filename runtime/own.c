@@ -59,6 +59,17 @@ static bool own_claim(weir_port *port, uint32_t *place, uint32_t *number)
     return *place < port->channel_places && own_claim_number(port->table, number) == 0;
 }
 
+/* Rings of a few are large, so that one send carries much, if they are a small part of the memory that there is. */
+static uint32_t own_default_bytes(const weir_port *port)
+{
+    uint32_t open = 0;
+    if (port->pool->budget_bytes < W_OWN_BYTES * W_OWN_PART)
+        return W_OWN_BYTES_MANY;
+    for (uint32_t place = 0; place < port->channel_places && open < W_OWN_MANY; place++)
+        open += port->channels[place] != NULL;
+    return open < W_OWN_MANY ? W_OWN_BYTES : W_OWN_BYTES_MANY;
+}
+
 int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
 {
     uint32_t place, number;
@@ -67,6 +78,8 @@ int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir
         if (!own_claim(port, &place, &number))
             return -ENOSPC;
     }
+    bool shares = bytes == 0;
+    bytes = shares ? own_default_bytes(port) : bytes;
     uint32_t ends_count = bytes / BYTES_PER_END;
     weir_channel *channel = w_pool_take(port->pool, sizeof *channel);
     uint32_t *ends = w_pool_take(port->pool, ends_count * sizeof *ends);
@@ -86,6 +99,8 @@ int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir
     channel->id = id;
     channel->protocol = protocol;
     channel->user = user;
+    channel->shares = shares;
+    atomic_init(&channel->share, shares ? W_OWN_SHARE_BYTES : bytes);
     channel->number = number;
     channel->place = place;
     channel->ends = ends;
@@ -189,13 +204,22 @@ static bool own_is_over(const weir_channel *channel)
            atomic_load_explicit(&channel->ended, memory_order_relaxed) != 0;
 }
 
+/* By what was seen last: all that it may hold, in bytes or in pieces. */
+static inline bool own_is_full(const weir_channel *channel)
+{
+    const struct w_spsc *ring = &channel->ring;
+    /* Relaxed: a bound; nothing is read by it. */
+    return ring->tail - ring->head_seen >= atomic_load_explicit(&channel->share, memory_order_relaxed) ||
+           ring->tail_pieces - ring->head_pieces_seen >= channel->ends_count;
+}
+
 /* Room for a frame and for its end; NULL: full. */
 static inline uint8_t *own_room(weir_channel *channel, uint32_t bytes)
 {
     struct w_spsc *ring = &channel->ring;
-    if (W_UNLIKELY(ring->tail_pieces - ring->head_pieces_seen >= channel->ends_count)) {
+    if (W_UNLIKELY(own_is_full(channel))) {
         w_spsc_look_back(ring);
-        if (ring->tail_pieces - ring->head_pieces_seen >= channel->ends_count)
+        if (own_is_full(channel))
             return NULL;
     }
     return w_spsc_reserve(ring, bytes);
@@ -326,8 +350,10 @@ int weir_channel_commit(weir_channel *channel, uint32_t bytes)
 bool w_own_has_room(weir_channel *channel)
 {
     const struct w_spsc *ring = &channel->ring;
+    /* Relaxed: should the shard have changed it since, the next release or the next look puts it right. */
+    uint32_t share = atomic_load_explicit(&channel->share, memory_order_relaxed);
     return own_is_over(channel) ||
-           (w_spsc_look_back(&channel->ring) <= ring->bytes / 2 && ring->tail_pieces - ring->head_pieces_seen <= channel->ends_count / 2);
+           (w_spsc_look_back(&channel->ring) <= share / 2 && ring->tail_pieces - ring->head_pieces_seen <= channel->ends_count / 2);
 }
 
 void w_own_wait(weir_channel *channel)

@@ -20,9 +20,18 @@
 
 #include "runtime/port.h"
 
-#define W_OWN_BYTES     (64u * 1024) /* when the options say nothing */
 #define W_OWN_BYTES_MIN 4096u
 #define W_OWN_BYTES_MAX W_SPSC_MAX_BYTES
+
+/* When the options say nothing: the ring of a port's first few, and of the others. */
+#define W_OWN_BYTES      (256u * 1024)
+#define W_OWN_BYTES_MANY (64u * 1024)
+#define W_OWN_MANY       8u
+#define W_OWN_PART       UINT64_C(32) /* the large ones are for who has so many times that memory */
+/* What such channels of one connection hold together, if that leaves each of them the least. Measured: what a send carries grows with what waits, up to about this;
+ * more only makes everybody wait longer. */
+#define W_OWN_TOGETHER_BYTES (1024u * 1024)
+#define W_OWN_SHARE_BYTES    (64u * 1024)
 
 struct weir_channel {
     /* Constant. */
@@ -30,6 +39,7 @@ struct weir_channel {
     weir_id id;
     const weir_protocol *protocol;
     void *user;
+    bool shares;         /* its size was left to us */
     uint32_t number;     /* on the shard's bell, from w_port_bell_channels on */
     uint32_t place;      /* in the port, and on its bell */
     uint32_t *ends;      /* where the pieces end: positions, by their count modulo ends_count */
@@ -41,6 +51,7 @@ struct weir_channel {
     /* Words of both. */
     alignas(64) _Atomic bool idle; /* the shard has found nothing and does not look any more: whoever clears it sees to the rest */
     _Atomic bool refused;          /* the shard takes nothing new */
+    _Atomic uint32_t share;        /* full at so many bytes, though the ring be larger; written by the shard once it has the channel */
     _Atomic uint32_t ended;        /* weir_reason + 1; 0: not ended. The shard's last touch */
     _Atomic uint64_t messages_delivered, bytes_delivered; /* the shard counts, relaxed; whole before `ended` */
     alignas(64) _Atomic bool waiting;                     /* the producer waits for room */
@@ -65,7 +76,7 @@ struct weir_channel {
 
 /* --- the producer's side (own.c) --- */
 
-/* 0 with *channel, not yet known to the shard; -ENOMEM, -ENOSPC. bytes: a power of two in the range above. */
+/* 0 with *channel, not yet known to the shard; -ENOMEM, -ENOSPC. bytes: a power of two in the range above; 0: see W_OWN_BYTES. */
 int w_own_create(weir_channel **channel, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user);
 /* Undoes that, when the shard could not be told. */
 void w_own_destroy(weir_channel *channel);
@@ -85,7 +96,9 @@ void w_own_told(weir_channel *channel, weir_port_event_kind kind);
 /* Is there something to send? If not it is idle from here on (and its bell will ring), or `over`: the producer has closed it and all is sent. */
 enum w_own_look { W_OWN_SOMETHING, W_OWN_IDLE, W_OWN_OVER };
 enum w_own_look w_own_look(weir_channel *channel);
-/* What a run would have at most; and begins one with what the last look has seen, at most half of the ring: its bytes. */
+/* So many share: tells it what it may hold, if it is one of them. */
+void w_own_share(weir_channel *channel, uint32_t count);
+/* What a run would have at most; and begins one with what the last look has seen, at most half of what it may hold: its bytes. */
 uint32_t w_own_waiting(const weir_channel *channel);
 uint32_t w_own_begin(weir_channel *channel);
 /* The next `bytes_max` bytes of the run. */

@@ -37,19 +37,34 @@ enum w_own_look w_own_look(weir_channel *channel)
     return own_has_some(channel) ? W_OWN_SOMETHING : W_OWN_OVER;
 }
 
-uint32_t w_own_waiting(const weir_channel *channel)
+/* Half of what it may hold: the producer fills one half while the other goes out. */
+static uint32_t own_half_bytes(const weir_channel *channel)
 {
-    return w_base_min_u32(channel->ring.tail_seen - channel->at, channel->ring.bytes / 2);
+    return atomic_load_explicit(&channel->share, memory_order_relaxed) / 2; /* relaxed: this side writes it */
 }
 
-/* The most messages from whole_at on that end within half of the ring, at least one. */
+void w_own_share(weir_channel *channel, uint32_t count)
+{
+    uint32_t share = count < W_OWN_TOGETHER_BYTES / W_OWN_SHARE_BYTES ? W_OWN_TOGETHER_BYTES / count : W_OWN_SHARE_BYTES;
+    /* Relaxed: a bound; nothing is read by it. */
+    if (channel->shares)
+        atomic_store_explicit(&channel->share, w_base_min_u32(share, channel->ring.bytes), memory_order_relaxed);
+}
+
+uint32_t w_own_waiting(const weir_channel *channel)
+{
+    return w_base_min_u32(channel->ring.tail_seen - channel->at, own_half_bytes(channel));
+}
+
+/* The most messages from whole_at on that end within half of what it may hold, at least one. */
 static uint32_t own_half(const weir_channel *channel)
 {
     const struct w_spsc *ring = &channel->ring;
     uint32_t low = 1, high = ring->pieces_seen - channel->whole_pieces, mask = channel->ends_count - 1;
+    const uint32_t half_bytes = own_half_bytes(channel);
     while (low < high) { /* `low` of them fit, more than `high` do not */
         uint32_t middle = high - (high - low) / 2;
-        if (channel->ends[(channel->whole_pieces + middle - 1) & mask] - channel->at <= ring->bytes / 2)
+        if (channel->ends[(channel->whole_pieces + middle - 1) & mask] - channel->at <= half_bytes)
             low = middle;
         else
             high = middle - 1;
@@ -63,7 +78,7 @@ uint32_t w_own_begin(weir_channel *channel)
     struct iovec vectors[2];
     channel->run_end = ring->tail_seen;
     channel->run_pieces = ring->pieces_seen;
-    if (ring->tail_seen - channel->at > ring->bytes / 2) { /* the producer fills one half while the other goes out */
+    if (ring->tail_seen - channel->at > own_half_bytes(channel)) {
         channel->run_pieces = channel->whole_pieces + own_half(channel);
         channel->run_end = channel->ends[(channel->run_pieces - 1) & (channel->ends_count - 1)];
     }
@@ -76,7 +91,7 @@ uint32_t w_own_view(const weir_channel *channel, uint32_t bytes_max, struct iove
     return w_spsc_view(&channel->ring, channel->at, channel->run_end, w_base_min_u32(bytes_max, channel->run_bytes), vectors, bytes);
 }
 
-/* Everything before whole_at may be written over, and a producer that waits is told when that is half of the ring. */
+/* Everything before whole_at may be written over, and a producer that waits is told when that is half of what it may hold. */
 static void own_release(weir_channel *channel)
 {
     struct w_spsc *ring = &channel->ring;
@@ -86,7 +101,8 @@ static void own_release(weir_channel *channel)
     if (!atomic_load_explicit(&channel->waiting, memory_order_relaxed))
         return;
     w_spsc_look(ring); /* it has filled up meanwhile */
-    if (ring->tail_seen - channel->whole_at > ring->bytes / 2 || ring->pieces_seen - channel->whole_pieces > channel->ends_count / 2)
+    if (ring->tail_seen - channel->whole_at > own_half_bytes(channel) ||
+        ring->pieces_seen - channel->whole_pieces > channel->ends_count / 2)
         return; /* more is to be released, and this comes again */
     if (atomic_exchange(&channel->waiting, false))
         w_port_ring_back(channel->port, channel->port->channels_number + channel->place);

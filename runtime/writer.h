@@ -21,6 +21,7 @@ struct w_writer_side {
     struct w_channel lane;
     weir_channel *own_all;                    /* every own channel attached, by next_of_all */
     weir_channel *active_first, *active_last; /* those that may have something, by next; the run's come first */
+    uint32_t sharing;                         /* of own_all: those that hold together what W_OWN_TOGETHER_BYTES says */
     int32_t begun_messages, begun_bytes;      /* of own channels, begun and not yet in the statistics */
     struct w_conn_extra *extra;               /* the connection's: what few of them have; NULL: nothing */
     uint8_t reason;                           /* weir_reason: what a channel that ends by itself is told */

@@ -38,12 +38,24 @@ static weir_channel *side_take_first(struct w_writer_side *side)
     return channel;
 }
 
+/* One more, or one less, that shares. */
+static void side_share(struct w_writer_side *side, uint32_t sharing)
+{
+    /* Behind this many each has the least, one more or less. */
+    bool same = w_base_min_u32(side->sharing, sharing) >= W_OWN_TOGETHER_BYTES / W_OWN_SHARE_BYTES;
+    side->sharing = sharing;
+    for (weir_channel *channel = side->own_all; channel != NULL && !same && sharing > 0; channel = channel->next_of_all)
+        w_own_share(channel, sharing);
+}
+
 /* The shard's last touch of it. */
-static void side_end(struct w_core *core, weir_channel *channel, weir_reason reason)
+static void side_end(struct w_core *core, struct w_writer_side *side, weir_channel *channel, weir_reason reason)
 {
     *channel->link_of_all = channel->next_of_all;
     if (channel->next_of_all != NULL)
         channel->next_of_all->link_of_all = channel->link_of_all;
+    if (channel->shares)
+        side_share(side, side->sharing - 1);
     core->owns[channel->number] = NULL;
     w_own_end(channel, reason);
 }
@@ -60,6 +72,8 @@ int w_writer_attach(struct w_core *core, struct w_writer *writer, weir_channel *
         channel->next_of_all->link_of_all = &channel->next_of_all;
     writer->side->own_all = channel;
     core->owns[channel->number] = channel;
+    if (channel->shares)
+        side_share(writer->side, writer->side->sharing + 1);
     side_append(writer->side, channel);
     return 0;
 }
@@ -95,7 +109,7 @@ void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reas
             *messages += channel->run_pieces - channel->whole_pieces;
             *bytes += channel->run_bytes;
         }
-        side_end(core, channel, reason);
+        side_end(core, side, channel, reason);
     }
 }
 
@@ -123,7 +137,7 @@ void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_
         case W_OWN_IDLE:
             break;
         case W_OWN_OVER:
-            side_end(core, channel, (weir_reason)side->reason);
+            side_end(core, side, channel, (weir_reason)side->reason);
             break;
         }
     }

@@ -26,8 +26,11 @@ extern "C" {
 #endif
 
 typedef struct weir_channel_options {
-    uint32_t
-        bytes; /* of the ring: a power of two, 4 KiB to 16 MiB; 0: 64 KiB (a quarter more in memory). A message takes at most half of it, sealed */
+    /* Of the ring (a quarter more in memory): a power of two, 4 KiB to 16 MiB; it is full when all of it is taken. A message takes at most half of it, sealed.
+     * 0: 256 KiB, but 64 KiB for a port's ninth channel and those behind it, and where port_bytes (a shard's port: memory_bytes) is below 8 MiB; and how much of it may be taken
+     * depends on how many such channels the connection has: 1 MiB for all of them together, at least 64 KiB for each. So one producer's sends are large, and many do not
+     * make one another wait. */
+    uint32_t bytes;
     void *user; /* handed on in events */
 } weir_channel_options;
 
@@ -53,7 +56,7 @@ void weir_channel_publish(weir_channel *channel);
 int weir_channel_reserve(weir_channel *channel, uint32_t bytes, weir_room *room);
 int weir_channel_commit(weir_channel *channel, uint32_t bytes);
 
-/* Blocks until half of the ring is free, or the connection has ended, at most timeout_ns. 0: try again; -ETIMEDOUT; -EDEADLK: of a shard's port. */
+/* Blocks until half of what it may take is free, or the connection has ended, at most timeout_ns. 0: try again; -ETIMEDOUT; -EDEADLK: of a shard's port. */
 int weir_channel_wait(weir_channel *channel, uint64_t timeout_ns);
 
 weir_id weir_channel_id(const weir_channel *channel);

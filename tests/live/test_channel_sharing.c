@@ -304,6 +304,70 @@ START_TEST(the_lane_goes_first)
 }
 END_TEST
 
+/* --- what each of them may hold --- */
+
+/* Sends until it is full and nothing of it goes out any more: what waits in it. */
+static uint64_t fill(struct hall *hall, weir_channel *channel)
+{
+    static const uint8_t data[1000];
+    weir_channel_stats stats;
+    uint64_t before;
+    do {
+        weir_channel_stats_get(channel, &stats);
+        before = stats.messages_sent;
+        while (weir_channel_send(channel, data, sizeof data) == 0)
+            continue;
+        hall_pass(hall, MILLISECONDS(5));
+        weir_channel_stats_get(channel, &stats);
+    } while (stats.messages_sent != before);
+    return stats.queued_bytes;
+}
+
+static void take_all(struct hall *hall, weir_channel *channel)
+{
+    weir_channel_stats stats;
+    HALL_UNTIL(hall, (hall_take_all(&hall->seats[0]), weir_channel_stats_get(channel, &stats), stats.queued_bytes == 0));
+}
+
+#define ABOUT(bytes, expected) MUST((bytes) + 2 * KIB > (expected) && (bytes) < (expected) + 2 * KIB)
+
+/* Of the size that weir chooses: all together hold a mebibyte, each of them at least 64 KiB; and what one gives back the others have. */
+START_TEST(channels_hold_their_share)
+{
+    enum { MANY = 16 };
+    struct hall hall;
+    weir_port *ports[2];
+    weir_channel *channels[MANY];
+    hall_init(&hall, 1);
+    hall.own_channels = true;
+    hall_open_here(&hall, 1);
+    for (uint32_t i = 0; i < 2; i++)
+        ports[i] = hall_port(&hall);
+    MUST_EQUAL(weir_channel_open(ports[0], hall.seats[0].id, NULL, &channels[0]), 0);
+    hall_pass(&hall, MILLISECONDS(5));
+    ABOUT(fill(&hall, channels[0]), 256 * KIB);
+    for (uint32_t i = 1; i < MANY; i++)
+        MUST_EQUAL(weir_channel_open(ports[i / (MANY / 2)], hall.seats[0].id, NULL, &channels[i]), 0);
+    hall_pass(&hall, MILLISECONDS(5));
+    for (uint32_t i = 1; i < MANY; i++)
+        ABOUT(fill(&hall, channels[i]), 64 * KIB);
+    for (uint32_t i = 0; i < MANY; i++)
+        take_all(&hall, channels[i]);
+    ABOUT(fill(&hall, channels[0]), 64 * KIB);
+    take_all(&hall, channels[0]);
+    for (uint32_t i = MANY - 1; i >= 5; i--)
+        weir_channel_close(&channels[i]);
+    hall_pass(&hall, MILLISECONDS(5));
+    ABOUT(fill(&hall, channels[0]), MIB / 5);
+    take_all(&hall, channels[0]);
+    for (uint32_t i = 0; i < 5; i++)
+        weir_channel_close(&channels[i]);
+    for (uint32_t i = 0; i < 2; i++)
+        weir_port_close(&ports[i]);
+    hall_close(&hall);
+}
+END_TEST
+
 FIXTURE_MAIN("channel sharing", sixteen_producers, sixteen_producers_over_tcp, sixteen_producers_in_short_sends,
              sixteen_producers_and_a_slow_reader, one_flood_starves_nobody, sixteen_floods_starve_nobody,
-             local_sends_do_not_starve_a_channel, the_lane_goes_first)
+             local_sends_do_not_starve_a_channel, the_lane_goes_first, channels_hold_their_share)
