@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /* rally: two threads on two cores, a ring each way between them, messages of 64 bytes: how long does one take, and how many go one way in a
- * second? Both sides spin. All in this header, which is included by one .c for each kind of ring, so that any two are measured by the same
- * program and what is called for a message is inlined. That .c defines struct rally_ring and the three functions declared first. */
+ * second? Both sides spin. All in this header, which is included by one .c or .cpp for each kind of ring, so that any two are measured by
+ * the same program and what is called for a message is inlined. That file defines struct rally_ring and the four functions declared
+ * first. */
 #pragma once
 
+#ifdef __cplusplus
+extern "C" {
+#endif
 #include "perf/flight.h"
 #include "perf/process.h"
+#ifdef __cplusplus
+}
+#endif
 
 #include <pthread.h>
 #include <stdalign.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -37,7 +43,6 @@ struct rally {
     struct rally_ring *there, *back;
     uint64_t lost_count;              /* messages that came out of order */
     uint64_t stream_count, stream_ns; /* taken in the measured interval, and how long that was */
-    atomic_bool streaming;            /* the second part has begun */
 };
 
 static inline void rally_pause(void)
@@ -87,6 +92,7 @@ static void rally_serve(struct rally *rally)
     }
     message.number = RALLY_END;
     rally_put(rally->there, &message);
+    rally_take(rally->back, &answer); /* the other side has seen the end, and waits for what is poured */
 }
 
 static void rally_return(struct rally *rally)
@@ -94,9 +100,9 @@ static void rally_return(struct rally *rally)
     struct rally_message message;
     for (;;) {
         rally_take(rally->there, &message);
+        rally_put(rally->back, &message);
         if (message.number == RALLY_END)
             return;
-        rally_put(rally->back, &message);
     }
 }
 
@@ -143,10 +149,9 @@ static void rally_drink(struct rally *rally)
 
 static void *rally_other_side(void *argument)
 {
-    struct rally *rally = argument;
+    struct rally *rally = (struct rally *)argument;
     flight_pin(rally->plan.cores[1]);
     rally_return(rally);
-    atomic_store(&rally->streaming, true);
     rally_drink(rally);
     return NULL;
 }
@@ -160,8 +165,6 @@ static bool rally_run(struct rally *rally)
     if (ran) {
         flight_pin(rally->plan.cores[0]);
         rally_serve(rally);
-        while (!atomic_load(&rally->streaming))
-            rally_pause();
         rally_pour(rally);
         pthread_join(other, NULL);
         rally->result->messages_per_second = rally->stream_ns == 0 ? 0 : (double)rally->stream_count * 1e9 / (double)rally->stream_ns;
@@ -187,7 +190,7 @@ static inline int rally_main(int argc, char **argv, const char *way, const char 
     static struct flight_result result;
     struct rally rally = {.result = &result};
     const struct argp_child children[] = {{.argp = &flight_argp}, {0}};
-    const struct argp argp = {.doc = help, .children = children, .parser = rally_parse};
+    const struct argp argp = {.parser = rally_parse, .doc = help, .children = children};
     result = (struct flight_result){.tool = "ring", .way = way, .wakes = -1, .sleeps = -1, .late_finds = -1};
     if (!flight_plan_init(&rally.plan))
         return 1;
