@@ -9,3 +9,7 @@ int sink_command(int argc, char **argv);
 int hop_command(int argc, char **argv);
 int ring_command(int argc, char **argv);
 int fanout_command(int argc, char **argv);
+int members_command(int argc, char **argv);
+int accept_command(int argc, char **argv);
+int codec_command(int argc, char **argv);
+int limit_command(int argc, char **argv);

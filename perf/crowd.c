@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -29,6 +30,9 @@
 #include <unistd.h>
 
 #define CROWD_ADDRESS_BYTES 128
+#define CROWD_QUIET_NS      50000000u   /* after the last that was waited for */
+#define CROWD_STILL_NS      5000000000u /* and it never came */
+#define CROWD_WELCOME_MS    10000
 #define CROWD_EVENTS        256
 #define CROWD_BUFFER_BYTES  262144u
 #define CROWD_PATIENCE_NS   10000000000u
@@ -42,12 +46,15 @@ struct crowd_shared {
     atomic_bool measuring; /* true exactly in the measured interval */
     atomic_bool ending;    /* connections may end */
     _Atomic uint64_t byte_count, receive_count;
+    uint64_t whole_count; /* messages of those members that have ended */
+    uint64_t most_count;  /* of one of them */
     uint64_t harmed_count, lost_count;
     struct histogram latency;
 };
 
 struct crowd {
     struct crowd_plan plan;
+    uint32_t frame_bytes;
     struct crowd_shared *shared;
     pid_t child;
     int address; /* a pipe's end: the child waits for the address there */
@@ -61,6 +68,8 @@ enum {
     CROWD_BATCH,
     CROWD_SECONDS,
     CROWD_WARMUP,
+    CROWD_RATE,
+    CROWD_SLOW,
     CROWD_CHECK,
     CROWD_JSON,
 };
@@ -71,10 +80,21 @@ static const struct argp_option crowd_options[] = {
     {"batch", CROWD_BATCH, "N", 0, "messages that are published together (64)", 2},
     {"seconds", CROWD_SECONDS, "S", 0, "measured time (2)", 2},
     {"warmup", CROWD_WARMUP, "S", 0, "time before it, under the same load (0.3)", 2},
+    {"rate", CROWD_RATE, "R", 0, "publish so many messages a second, each at its time, and take the time that each takes", 2},
+    {"slow", CROWD_SLOW, "N", 0, "members beside the others that never read (0)", 2},
     {"check", CROWD_CHECK, NULL, 0, "look at every frame that arrives; else they are dropped and counted", 3},
     {"json", CROWD_JSON, NULL, 0, "print one line of JSON instead of a table", 4},
     {0},
 };
+
+static void crowd_limit_batch(struct crowd_plan *plan)
+{
+    uint64_t most = CROWD_BATCH_BYTES_MOST / ((uint64_t)plan->member_count * plan->message_bytes);
+    if (most > CROWD_BATCH_DELIVERIES_MOST / plan->member_count)
+        most = CROWD_BATCH_DELIVERIES_MOST / plan->member_count;
+    if (plan->batch_count > most)
+        plan->batch_count = most > 0 ? (uint32_t)most : 1;
+}
 
 static error_t crowd_parse(int key, char *text, struct argp_state *state)
 {
@@ -95,11 +115,21 @@ static error_t crowd_parse(int key, char *text, struct argp_state *state)
     case CROWD_WARMUP:
         plan->warmup_ns = option_seconds_ns(state, "--warmup", text, 0, 3600);
         return 0;
+    case CROWD_RATE:
+        plan->rate = option_count(state, "--rate", text, 1, 10000000);
+        plan->timed = true;
+        return 0;
+    case CROWD_SLOW:
+        plan->slow_count = (uint32_t)option_count(state, "--slow", text, 0, CROWD_SLOW_MOST);
+        return 0;
     case CROWD_CHECK:
         plan->check = true;
         return 0;
     case CROWD_JSON:
         plan->json = true;
+        return 0;
+    case ARGP_KEY_END:
+        crowd_limit_batch(plan);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not an option", text);
@@ -127,8 +157,10 @@ bool crowd_plan_init(struct crowd_plan *plan)
 
 struct member {
     int socket;
-    uint32_t had_bytes; /* of a frame begun, in `begun` */
-    uint64_t sequence;  /* the next */
+    uint32_t had_bytes;   /* of a frame begun, in `begun` */
+    uint32_t aside_bytes; /* still to come of what is no message */
+    uint64_t sequence;    /* the next */
+    uint64_t byte_count;  /* received */
     uint8_t *begun;
     bool astray; /* true exactly when a frame was not one: nothing behind it can be cut */
 };
@@ -137,7 +169,8 @@ struct readers {
     const struct crowd_plan *plan;
     struct crowd_shared *shared;
     struct member *members;
-    uint32_t frame_bytes;
+    struct wire wire;
+    uint32_t frame_bytes, payload_at, filler_at;
     uint32_t open_count;
     uint8_t *frame; /* what one looks like */
     uint8_t *buffer;
@@ -148,26 +181,44 @@ struct readers {
 static void readers_look(struct readers *readers, struct member *member, const uint8_t *frame, uint64_t now_ns)
 {
     struct crowd_shared *shared = readers->shared;
-    uint64_t stamp_ns = 0;
-    if (memcmp(frame, readers->frame, MESSAGE_SEQUENCE_AT) != 0) {
+    const uint8_t *payload = frame + readers->payload_at;
+    uint64_t stamp_ns = 0, sequence = message_get(payload, MESSAGE_SEQUENCE_AT - MESSAGE_HEAD_BYTES);
+    if (memcmp(frame, readers->frame, readers->payload_at + MESSAGE_SEQUENCE_AT - MESSAGE_HEAD_BYTES) != 0) {
         member->astray = true;
         shared->harmed_count++;
         return;
     }
-    if (readers->frame_bytes >= MESSAGE_FILLER_AT)
-        stamp_ns = message_get(frame, MESSAGE_STAMP_AT);
-    bool filled = readers->frame_bytes <= MESSAGE_FILLER_AT ||
-                  memcmp(frame + MESSAGE_FILLER_AT, readers->frame + MESSAGE_FILLER_AT, readers->frame_bytes - MESSAGE_FILLER_AT) == 0;
-    shared->harmed_count += !filled || message_get(frame, MESSAGE_SEQUENCE_AT) != member->sequence;
-    member->sequence = message_get(frame, MESSAGE_SEQUENCE_AT) + 1;
+    if (readers->frame_bytes >= readers->filler_at)
+        stamp_ns = message_get(payload, MESSAGE_STAMP_AT - MESSAGE_HEAD_BYTES);
+    bool filled = readers->frame_bytes <= readers->filler_at ||
+                  memcmp(frame + readers->filler_at, readers->frame + readers->filler_at, readers->frame_bytes - readers->filler_at) == 0;
+    shared->harmed_count += !filled || sequence != member->sequence;
+    member->sequence = sequence + 1;
     if (stamp_ns != 0 && atomic_load_explicit(&shared->measuring, memory_order_relaxed))
         histogram_record(&shared->latency, now_ns - stamp_ns);
+}
+
+/* Whether what is next is none of a message's; then as much of it as is there counts. */
+static bool readers_pass_aside(const struct readers *readers, struct member *member, const uint8_t **bytes, uint32_t *count)
+{
+    const char *aside = readers->wire.aside;
+    if (member->aside_bytes == 0 && member->had_bytes == 0 && aside != NULL && **bytes == (uint8_t)aside[0])
+        member->aside_bytes = (uint32_t)strlen(aside);
+    if (member->aside_bytes == 0)
+        return false;
+    uint32_t take = *count < member->aside_bytes ? *count : member->aside_bytes;
+    member->aside_bytes -= take;
+    *bytes += take;
+    *count -= take;
+    return true;
 }
 
 static void readers_cut(struct readers *readers, struct member *member, const uint8_t *bytes, uint32_t count)
 {
     uint64_t now_ns = process_now_ns();
     while (count > 0 && !member->astray) {
+        if (readers_pass_aside(readers, member, &bytes, &count))
+            continue;
         if (member->had_bytes == 0 && count >= readers->frame_bytes) {
             readers_look(readers, member, bytes, now_ns);
             bytes += readers->frame_bytes;
@@ -186,6 +237,15 @@ static void readers_cut(struct readers *readers, struct member *member, const ui
     }
 }
 
+/* Of one that has ended. */
+static void readers_count(struct readers *readers, const struct member *member)
+{
+    uint64_t count = member->byte_count / readers->frame_bytes;
+    readers->shared->whole_count += count;
+    if (count > readers->shared->most_count)
+        readers->shared->most_count = count;
+}
+
 static void readers_receive(struct readers *readers, struct member *member)
 {
     struct crowd_shared *shared = readers->shared;
@@ -196,10 +256,12 @@ static void readers_receive(struct readers *readers, struct member *member)
     if (received <= 0) {
         shared->lost_count += !atomic_load(&shared->ending);
         shared->harmed_count += member->had_bytes > 0;
+        readers_count(readers, member);
         close(member->socket);
         readers->open_count--;
         return;
     }
+    member->byte_count += (uint64_t)received;
     atomic_fetch_add_explicit(&shared->byte_count, (uint64_t)received, memory_order_relaxed);
     atomic_fetch_add_explicit(&shared->receive_count, 1, memory_order_relaxed);
     if (!drop)
@@ -216,19 +278,47 @@ static void readers_run(struct readers *readers)
     }
 }
 
+/* Everybody introduces itself, then each hears that it is known: the server has all at once to do. */
+static bool readers_introduce(const struct crowd_plan *plan, const int *sockets, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t hello[WIRE_HELLO_MOST];
+        size_t hello_bytes = wire_hello(plan->framing, i < plan->slow_count, hello);
+        if (send(sockets[i], hello, hello_bytes, MSG_NOSIGNAL) != (ssize_t)hello_bytes)
+            return false;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        uint8_t welcome[WIRE_WELCOME_BYTES];
+        size_t had_bytes = 0;
+        while (!wire_is_welcome(plan->framing, welcome, had_bytes)) {
+            struct pollfd readable = {.fd = sockets[i], .events = POLLIN};
+            if (poll(&readable, 1, CROWD_WELCOME_MS) != 1)
+                return false;
+            ssize_t received = recv(sockets[i], welcome + had_bytes, sizeof welcome - had_bytes, 0);
+            if (received <= 0)
+                return false;
+            had_bytes += (size_t)received;
+        }
+        size_t thanks_bytes = wire_thanks(plan->framing, welcome);
+        if (thanks_bytes > 0 && send(sockets[i], welcome, thanks_bytes, MSG_NOSIGNAL) != (ssize_t)thanks_bytes)
+            return false;
+    }
+    return true;
+}
+
 /* The slow ones are the first. */
 static bool readers_connect(struct readers *readers, const char *text, int *sockets)
 {
     const struct crowd_plan *plan = readers->plan;
+    uint32_t count = plan->slow_count + plan->member_count;
     struct address address;
-    if (address_parse(&address, text) != NULL || !dial_open(&address, sockets, plan->slow_count + plan->member_count))
+    if (address_parse(&address, text) != NULL || !dial_open(&address, sockets, count))
         return false;
-    for (uint32_t i = 0; i < plan->slow_count + plan->member_count; i++) {
-        uint8_t hello[MESSAGE_HEAD_BYTES + 1] = {1, 0, 0, 0, i < plan->slow_count ? CROWD_SLOW : CROWD_READS};
-        if (send(sockets[i], hello, sizeof hello, MSG_NOSIGNAL) != (ssize_t)sizeof hello)
-            return false;
-        if (i < plan->slow_count)
-            continue;
+    if (!plan->silent && !readers_introduce(plan, sockets, count)) {
+        fprintf(stderr, "%s: a member said hello and was not welcomed\n", program_invocation_short_name);
+        return false;
+    }
+    for (uint32_t i = plan->slow_count; i < count; i++) {
         struct member *member = &readers->members[i - plan->slow_count];
         struct epoll_event interest = {.events = EPOLLIN, .data.ptr = member};
         member->socket = sockets[i];
@@ -240,21 +330,40 @@ static bool readers_connect(struct readers *readers, const char *text, int *sock
     return true;
 }
 
+/* What a frame looks like: false, no memory. */
+static bool readers_make_frame(struct readers *readers)
+{
+    struct wire *wire = &readers->wire;
+    uint32_t payload_bytes = readers->plan->message_bytes;
+    wire_init(wire, readers->plan->framing, payload_bytes);
+    readers->frame_bytes = wire->frame_bytes;
+    readers->payload_at = wire->head_bytes;
+    readers->filler_at = wire->head_bytes + MESSAGE_FILLER_AT - MESSAGE_HEAD_BYTES;
+    readers->frame = malloc(wire->frame_bytes + MESSAGE_FILLER_AT);
+    uint8_t *message = malloc(MESSAGE_HEAD_BYTES + payload_bytes + MESSAGE_FILLER_AT);
+    bool made = readers->frame != NULL && message != NULL;
+    if (made) {
+        message_make(message, 0, payload_bytes);
+        memcpy(readers->frame, wire->head, wire->head_bytes);
+        memcpy(readers->frame + wire->head_bytes, message + MESSAGE_HEAD_BYTES, payload_bytes);
+        memcpy(readers->frame + wire->head_bytes + payload_bytes, wire->tail, strlen(wire->tail));
+    }
+    free(message);
+    return made;
+}
+
 /* The child's main; it ends with the process, which frees everything. */
 static void readers_main(const struct crowd_plan *plan, struct crowd_shared *shared, int pipe)
 {
     char address[CROWD_ADDRESS_BYTES];
-    struct readers readers = {.plan = plan, .shared = shared, .frame_bytes = MESSAGE_HEAD_BYTES + plan->message_bytes};
+    struct readers readers = {.plan = plan, .shared = shared};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     flight_pin(plan->cores[1]);
     readers.members = calloc(plan->member_count, sizeof *readers.members);
-    readers.frame = malloc(readers.frame_bytes + MESSAGE_FILLER_AT);
     readers.buffer = malloc(CROWD_BUFFER_BYTES);
     readers.epoll = epoll_create1(EPOLL_CLOEXEC);
     int *sockets = calloc((size_t)plan->slow_count + plan->member_count, sizeof *sockets);
-    bool ready = readers.members != NULL && readers.frame != NULL && readers.buffer != NULL && sockets != NULL && readers.epoll >= 0;
-    if (ready)
-        message_make(readers.frame, 0, plan->message_bytes);
+    bool ready = readers.members != NULL && readers.buffer != NULL && sockets != NULL && readers.epoll >= 0 && readers_make_frame(&readers);
     ssize_t told = read(pipe, address, sizeof address - 1);
     if (told <= 0) /* the parent has given up */
         return;
@@ -283,7 +392,10 @@ struct crowd *crowd_start(const struct crowd_plan *plan)
         perror("memory or descriptors for the members");
         exit(1);
     }
+    struct wire wire;
+    wire_init(&wire, plan->framing, plan->message_bytes);
     crowd->plan = *plan;
+    crowd->frame_bytes = wire.frame_bytes;
     crowd->shared = shared;
     fflush(NULL);
     crowd->child = fork();
@@ -323,19 +435,47 @@ void crowd_warm_up(struct crowd *crowd)
     crowd_sleep(crowd->plan.warmup_ns);
 }
 
+/* Of the process that sends to the members. */
+static uint64_t crowd_cpu_ns(const struct crowd *crowd)
+{
+    struct process_sample sample;
+    if (crowd->plan.server == 0)
+        return process_own_cpu_ns();
+    return process_sample(crowd->plan.server, &sample) ? sample.cpu_ns : 0;
+}
+
 void crowd_measure(struct crowd *crowd, struct crowd_result *result)
 {
     struct crowd_shared *shared = crowd->shared;
-    uint64_t frame_bytes = MESSAGE_HEAD_BYTES + crowd->plan.message_bytes;
-    uint64_t from_ns = process_now_ns(), from_cpu_ns = process_own_cpu_ns();
+    uint64_t from_ns = process_now_ns(), from_cpu_ns = crowd_cpu_ns(crowd), from_own_ns = process_own_cpu_ns();
     uint64_t from_bytes = atomic_load(&shared->byte_count), from_receives = atomic_load(&shared->receive_count);
     atomic_store(&shared->measuring, true);
     crowd_sleep(crowd->plan.measure_ns);
     atomic_store(&shared->measuring, false);
-    result->delivery_count = (atomic_load(&shared->byte_count) - from_bytes) / frame_bytes;
+    result->delivery_count = (atomic_load(&shared->byte_count) - from_bytes) / crowd->frame_bytes;
     result->receive_count = atomic_load(&shared->receive_count) - from_receives;
-    result->cpu_ns = process_own_cpu_ns() - from_cpu_ns;
+    result->cpu_ns = crowd_cpu_ns(crowd) - from_cpu_ns;
+    result->own_cpu_ns = process_own_cpu_ns() - from_own_ns;
     result->elapsed_ns = process_now_ns() - from_ns;
+}
+
+uint64_t crowd_arrived(const struct crowd *crowd)
+{
+    return atomic_load_explicit(&crowd->shared->byte_count, memory_order_relaxed) / crowd->frame_bytes;
+}
+
+void crowd_settle(struct crowd *crowd, uint64_t count)
+{
+    uint64_t seen_bytes = atomic_load(&crowd->shared->byte_count), moved_ns = process_now_ns();
+    for (;;) {
+        crowd_sleep(CROWD_LOOK_NS);
+        uint64_t bytes = atomic_load(&crowd->shared->byte_count), now_ns = process_now_ns();
+        if (bytes != seen_bytes)
+            moved_ns = now_ns;
+        seen_bytes = bytes;
+        if (now_ns - moved_ns > (bytes / crowd->frame_bytes >= count ? CROWD_QUIET_NS : CROWD_STILL_NS) || crowd_is_over(crowd))
+            return;
+    }
 }
 
 void crowd_expect_end(struct crowd *crowd)
@@ -355,8 +495,9 @@ void crowd_stop(struct crowd **gone, struct crowd_result *result)
         kill(crowd->child, SIGKILL);
         waitpid(crowd->child, NULL, 0);
     }
-    uint64_t frame_bytes = MESSAGE_HEAD_BYTES + crowd->plan.message_bytes;
-    uint64_t wanted_count = result->published_count * crowd->plan.member_count, count = atomic_load(&shared->byte_count) / frame_bytes;
+    if (result->published_count == CROWD_PUBLISHED_UNKNOWN)
+        result->published_count = shared->most_count;
+    uint64_t wanted_count = result->published_count * crowd->plan.member_count, count = shared->whole_count;
     result->latency = shared->latency;
     result->missing_count = wanted_count > count ? wanted_count - count : 0;
     result->harmed_count = shared->harmed_count + (count > wanted_count ? count - wanted_count : 0);
@@ -378,6 +519,11 @@ static double crowd_cpu(const struct crowd_result *result)
     return result->delivery_count == 0 ? 0 : (double)result->cpu_ns / (double)result->delivery_count;
 }
 
+static double crowd_own_cpu(const struct crowd_result *result)
+{
+    return result->delivery_count == 0 ? 0 : (double)result->own_cpu_ns / (double)result->delivery_count;
+}
+
 static double crowd_percentile_us(const struct crowd_result *result, double percent)
 {
     return (double)histogram_percentile(&result->latency, percent) / 1e3;
@@ -386,10 +532,12 @@ static double crowd_percentile_us(const struct crowd_result *result, double perc
 static void crowd_print_json(const struct crowd_plan *plan, const struct crowd_result *result)
 {
     printf("{\"tool\":\"fanout\",\"way\":\"%s\",\"members\":%u,\"slow\":%u,\"bytes\":%u,\"batch\":%u,\"rate\":%" PRIu64 ",\"seconds\":%.6f",
-           result->way, plan->member_count, plan->slow_count, plan->message_bytes, plan->batch_count, result->rate,
+           result->way, plan->member_count, plan->slow_count, plan->message_bytes, plan->batch_count, plan->rate,
            (double)result->elapsed_ns / 1e9);
     printf(",\"deliveries\":%" PRIu64 ",\"deliveries_per_second\":%.1f,\"cpu_ns_per_delivery\":%.2f,\"receives\":%" PRIu64,
            result->delivery_count, crowd_rate(result), crowd_cpu(result), result->receive_count);
+    if (plan->apart)
+        printf(",\"publisher_cpu_ns_per_delivery\":%.2f", crowd_own_cpu(result));
     if (result->mean_batch > 0)
         printf(",\"mean_batch\":%.2f", result->mean_batch);
     else
@@ -411,12 +559,14 @@ static void crowd_print_table(const struct crowd_plan *plan, const struct crowd_
     if (plan->slow_count > 0)
         printf(" and %s that never read", report_number(text, plan->slow_count, 0));
     printf(", %s bytes, ", report_number(text, plan->message_bytes, 0));
-    if (result->rate > 0)
-        printf("%s published each second\n\n", report_number(text, (double)result->rate, 0));
+    if (plan->rate > 0)
+        printf("%s published each second\n\n", report_number(text, (double)plan->rate, 0));
     else
         printf("%s at a time, as fast as it goes\n\n", report_number(text, plan->batch_count, 0));
     printf("deliveries/s %14s\n", report_number(text, crowd_rate(result), 0));
-    printf("CPU          %14s  ns/delivery, the publishing process\n", report_number(text, crowd_cpu(result), 1));
+    printf("CPU          %14s  ns/delivery, the process that sends to the members\n", report_number(text, crowd_cpu(result), 1));
+    if (plan->apart)
+        printf("CPU          %14s  ns/delivery, the publisher\n", report_number(text, crowd_own_cpu(result), 1));
     if (result->mean_batch > 0)
         printf("mean batch   %14s  messages in a send\n", report_number(text, result->mean_batch, 1));
     for (unsigned i = 0; plan->timed && i < 3; i++)

@@ -38,6 +38,8 @@ static const struct argp_option echo_options[] = {
 
 static const char echo_help[] =
     "Sends messages to an echo server and measures the answers.\v"
+    "Use it to know how much a server carries, and how long its clients wait. Any server will do that sends each message back as it "
+    "came.\n\n"
     "Without --rate it is a closed loop: how fast can the server be? Latency is then that of a server under full load, and while "
     "it stalls hardly anything is sent that could show it. With --rate messages are sent by the clock, and latency "
     "counts from the moment a message was due: how long do clients wait at this load? Choose a rate well below what the closed loop "

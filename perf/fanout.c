@@ -26,7 +26,6 @@
 
 #include <weir/weir.h>
 
-#define FANOUT_SLOW_MOST        64u
 #define FANOUT_PATIENCE_NS      (10 * WEIR_SECOND)
 #define FANOUT_PAUSE_NS         (20 * WEIR_MICROSECOND) /* of a thread that finds too much under way */
 #define FANOUT_PORT_BATCHES     4                       /* that a thread may have under way; a shard sees what one batch comes to at once */
@@ -37,20 +36,19 @@
 enum {
     FANOUT_SHARDS = 256,
     FANOUT_WAY,
-    FANOUT_SLOW,
-    FANOUT_RATE,
 };
 
 static const struct argp_option fanout_options[] = {
     {"shards", FANOUT_SHARDS, "N", 0, "shards, on the first cores; the members' process has the second (1)", 1},
     {"way", FANOUT_WAY, "WAY", 0, "local: a function on a shard publishes; port: a thread (local)", 1},
-    {"slow", FANOUT_SLOW, "N", 0, "members beside the others that never read (0)", 1},
-    {"rate", FANOUT_RATE, "R", 0, "publish so many messages a second, each at its time, and take the time that each takes", 1},
     {0},
 };
 
 static const char fanout_help[] =
     "Publishes to a group of weir's and measures what arrives.\v"
+    "Use it to know how many receivers a group of weir's can have, and what each costs. There is nothing to connect to: what is measured "
+    "is the publisher, a runtime in this process, and its receivers are plain sockets in a process that it starts. To measure receivers of "
+    "your own, publish from a program of your own.\n\n"
     "Deliveries are messages that arrived at members that read; those that never read (--slow) count nowhere. CPU is that of this process; "
     "the "
     "members are another. perf/fanout-compare runs this beside fanout-blast, which sends ready batches and nothing else.\n\n"
@@ -62,14 +60,13 @@ struct fanout {
     struct crowd_plan plan;
     struct crowd_result *result;
     uint32_t shards;
-    uint64_t rate;
     bool by_port;
     uint8_t *payload;
     weir_protocol protocol;
     weir_runtime *runtime;
     weir_group group;
     weir_port *port; /* the thread's; else of the main thread, to start the publisher */
-    weir_id slow[FANOUT_SLOW_MOST];
+    weir_id slow[CROWD_SLOW_MOST];
     uint64_t under_way_max; /* bytes; publish only below it */
     _Atomic uint32_t joined_count, slow_count;
     atomic_int error; /* the first that should not have been */
@@ -96,13 +93,6 @@ static error_t fanout_parse(int key, char *text, struct argp_state *state)
         fanout->by_port = strcmp(text, "port") == 0;
         if (!fanout->by_port && strcmp(text, "local") != 0)
             argp_error(state, "--way wants local or port, not '%s'", text);
-        return 0;
-    case FANOUT_SLOW:
-        fanout->plan.slow_count = (uint32_t)option_count(state, "--slow", text, 0, FANOUT_SLOW_MOST);
-        return 0;
-    case FANOUT_RATE:
-        fanout->rate = option_count(state, "--rate", text, 1, 10000000);
-        fanout->plan.timed = true;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -132,8 +122,8 @@ static int fanout_hello(weir_conn *conn, const weir_message *message)
         fanout_fail(fanout, error);
         return error;
     }
-    if (message->data[0] == CROWD_SLOW)
-        fanout->slow[atomic_fetch_add(&fanout->slow_count, 1) % FANOUT_SLOW_MOST] = id;
+    if (message->data[0] == WIRE_SLOW)
+        fanout->slow[atomic_fetch_add(&fanout->slow_count, 1) % CROWD_SLOW_MOST] = id;
     atomic_fetch_add(&fanout->joined_count, 1);
     return WEIR_TAKEN;
 }
@@ -169,7 +159,7 @@ static bool fanout_send(struct fanout *fanout, weir_port *port, uint64_t stamp_n
 /* What is to be published now. False: there was no room for all of it. */
 static bool fanout_publish(struct fanout *fanout, weir_port *port)
 {
-    if (fanout->rate == 0) {
+    if (fanout->plan.rate == 0) {
         if (fanout_under_way(fanout) < fanout->under_way_max)
             for (uint32_t i = 0; i < fanout->plan.batch_count; i++)
                 if (!fanout_send(fanout, port, 0))
@@ -180,7 +170,7 @@ static bool fanout_publish(struct fanout *fanout, weir_port *port)
     if (fanout->begun_ns == 0)
         fanout->begun_ns = now_ns;
     for (;;) {
-        uint64_t due_ns = fanout->begun_ns + (uint64_t)((double)fanout->published_count * 1e9 / (double)fanout->rate);
+        uint64_t due_ns = fanout->begun_ns + (uint64_t)((double)fanout->published_count * 1e9 / (double)fanout->plan.rate);
         if (due_ns > now_ns)
             return true;
         if (!fanout_send(fanout, port, due_ns))
@@ -387,7 +377,6 @@ int fanout_command(int argc, char **argv)
         return 1;
     argp_parse(&argp, argc, argv, 0, NULL, &fanout);
     result.way = fanout.by_port ? "port" : "local";
-    result.rate = fanout.rate;
     fanout.under_way_max = (uint64_t)fanout.plan.member_count * fanout.plan.batch_count * (fanout.plan.message_bytes + MESSAGE_HEAD_BYTES);
     if (fanout.by_port)
         fanout.under_way_max *= FANOUT_PORT_BATCHES;

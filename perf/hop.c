@@ -34,6 +34,8 @@ static const struct argp_option hop_options[] = {
 
 static const char hop_help[] =
     "Measures how long it takes from one shard to the other, weir's own threads, each on a core of its own.\v"
+    "Use it to know what it costs when a handler on one core sends to a connection on the other, and to choose how long shards spin "
+    "(--spin-us). There is nothing to connect to: both ends are shards of one runtime, and no socket is between them.\n\n"
     "With --gap-us 0 both are awake: --spin-us has to be longer than a hop. With --spin-us 0 --gap-us 60 shard 1 sleeps each time, and "
     "waking it is "
     "what takes the time. perf/hop-compare runs this beside bare wakes and bare rings.\n\n"

@@ -94,6 +94,8 @@ static void load_lose(struct load *load, struct load_link *link)
 {
     dial_close(link->socket);
     link->socket = -1;
+    if (load->plan->sockets != NULL)
+        load->plan->sockets[link->index] = -1;
     load->under_way_count -= link->launched_count - link->answered_count;
     load->live_count--;
     load->result->closed_count++;
@@ -353,15 +355,9 @@ static void load_free(struct load *load)
     free(load->links);
 }
 
-static bool load_dial(struct load *load)
+static void load_link(struct load *load, const int *sockets)
 {
-    uint32_t count = load->plan->connections;
-    int *sockets = calloc(count, sizeof *sockets);
-    if (sockets == NULL || !dial_open(load->plan->address, sockets, count)) {
-        free(sockets);
-        return false;
-    }
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < load->plan->connections; i++) {
         load->links[i] = (struct load_link){.socket = sockets[i], .index = i, .due_count = load->plan->rate > 0 ? 0 : UINT64_MAX};
         struct epoll_event interest = {.events = LOAD_INTEREST, .data.ptr = &load->links[i]};
         if (epoll_ctl(load->epoll, EPOLL_CTL_ADD, sockets[i], &interest) != 0) {
@@ -369,9 +365,22 @@ static bool load_dial(struct load *load)
             exit(1);
         }
     }
-    load->live_count = count;
+    load->live_count = load->plan->connections;
+}
+
+static bool load_dial(struct load *load)
+{
+    const struct load_plan *plan = load->plan;
+    if (plan->sockets != NULL) {
+        load_link(load, plan->sockets);
+        return true;
+    }
+    int *sockets = calloc(plan->connections, sizeof *sockets);
+    bool opened = sockets != NULL && dial_open(plan->address, sockets, plan->connections);
+    if (opened)
+        load_link(load, sockets);
     free(sockets);
-    return true;
+    return opened;
 }
 
 bool load_run(const struct load_plan *plan, struct load_result *result)
@@ -383,7 +392,7 @@ bool load_run(const struct load_plan *plan, struct load_result *result)
     bool ran = load_allocate(&load) && load_dial(&load);
     if (ran) {
         load_measure(&load);
-        for (uint32_t i = 0; i < plan->connections; i++)
+        for (uint32_t i = 0; i < plan->connections && plan->sockets == NULL; i++)
             if (load.links[i].socket >= 0)
                 dial_close(load.links[i].socket);
     }

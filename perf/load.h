@@ -18,6 +18,7 @@
 struct load_plan {
     const struct address *address;
     enum pattern_framing framing;
+    int *sockets; /* `connections` of them, which stand and stay open; lost ones become -1. NULL: it dials its own */
     uint32_t connections;
     uint32_t depth; /* messages under way on a connection, at most */
     uint32_t bytes; /* of payload in a message */

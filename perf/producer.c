@@ -19,6 +19,7 @@ bool producer_init(struct producer *producer, struct crew *crew, uint32_t number
         .batch_count = plan->batch_count,
         .message_bytes = plan->message_bytes,
         .frame_bytes = MESSAGE_HEAD_BYTES + plan->message_bytes,
+        .connection_count = plan->connection_count,
         .countdown = plan->rate > 0 || plan->latency ? 0 : UINT64_MAX,
     };
     if (plan->rate > 0)

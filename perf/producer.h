@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* producer: one of the threads that send on one connection: makes its messages, keeps its pace, and times its sends.
+/* producer: one of the threads that share the connections: makes its messages, keeps its pace, and times its sends.
  *
  *     producer_ready(producer);                                    // all begin together
  *     while ((frames = producer_next(producer)) != NULL) {
- *         ...send producer->batch_count frames...
- *         producer_sent(producer);
+ *         ...send producer->batch_count frames on connection producer->connection...
+ *         producer_sent(producer, ...how many of them found no room...);
  *     }
  *
  * What is between the two is what is measured, so the two are inline, and at full speed neither reads the clock. */
@@ -29,12 +29,15 @@ struct producer {
     uint32_t batch_count; /* messages that are sent together */
     uint32_t message_bytes;
     uint32_t frame_bytes;
-    uint64_t sequence;    /* of the first message in `frames` */
-    uint64_t countdown;   /* batches until the next that needs the clock; UINT64_MAX: none does */
-    uint64_t began_ns;    /* not 0 exactly while a send is timed */
-    bool stamped;         /* true exactly when `frames` bear stamps */
-    uint64_t interval_ns; /* 0: as fast as it goes */
-    uint64_t due_ns;      /* when the next batch is */
+    uint32_t connection; /* whose turn it is: each batch goes on the next */
+    uint32_t connection_count;
+    uint64_t sequence;      /* of the first message in `frames` */
+    uint64_t countdown;     /* batches until the next that needs the clock; UINT64_MAX: none does */
+    uint64_t began_ns;      /* not 0 exactly while a send is timed */
+    bool stamped;           /* true exactly when `frames` bear stamps */
+    uint64_t interval_ns;   /* 0: as fast as it goes */
+    uint64_t due_ns;        /* when the next batch is */
+    uint64_t refused_count; /* messages that found no room, and are lost; their numbers are used up */
     pthread_t thread;
     struct histogram calls;                       /* how long sends took, of those timed */
     _Alignas(64) atomic_uint_fast64_t sent_count; /* messages accepted; read by others */
@@ -68,11 +71,14 @@ static inline const uint8_t *producer_next(struct producer *producer)
     return producer->frames;
 }
 
-/* That batch was accepted. */
-static inline void producer_sent(struct producer *producer)
+/* That batch was accepted, but for so many of its messages. */
+static inline void producer_sent(struct producer *producer, uint32_t refused_count)
 {
     producer->sequence += producer->batch_count;
-    atomic_store_explicit(&producer->sent_count, producer->sequence, memory_order_relaxed);
+    producer->refused_count += refused_count;
+    if (++producer->connection == producer->connection_count)
+        producer->connection = 0;
+    atomic_store_explicit(&producer->sent_count, producer->sequence - producer->refused_count, memory_order_relaxed);
     if (producer->began_ns != 0)
         producer_timed(producer);
 }

@@ -19,7 +19,7 @@ LEVELS = [
     ["sim"],
 ]
 # These measure weir from within; everything else in perf/ is the load side.
-EMBEDDED = {"perf/fanin.c", "perf/fanout.c", "perf/hop.c", "perf/ring.c"}
+EMBEDDED = {"perf/codec.c", "perf/fanin.c", "perf/fanin.h", "perf/fanin_shard.c", "perf/fanout.c", "perf/hop.c", "perf/ring.c"}
 # In io/, files may include each other, but for these: an engine is known to its own parts (io/uring, io/uring_features) alone.
 ENGINES = {"io/uring", "io/sim", "io/epoll"}
 
@@ -83,7 +83,7 @@ def fault_of(name, quote, target):
     if name in EMBEDDED:
         good = good or target.startswith("weir/") or target == "runtime/spsc.h"
     if name.startswith("perf/peers/"):
-        good = good or target.startswith("liburing")
+        good = good or (quote == "<" and not target.startswith("weir/"))  # each is made of somebody's library
     return None if good else 'the load side and the peers never see weir: "perf/..." and libc only'
 
 

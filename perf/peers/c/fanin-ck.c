@@ -1,182 +1,169 @@
 /* SPDX-License-Identifier: MIT */
 /* fanin-ck: the fan-in as it is built by hand from a good library: Concurrency Kit's ring for each producer, and a writer thread that
- * gathers from all of them into one buffer and sends it at once.
+ * gathers from all of them into one buffer for each connection and sends it at once (outlet.h).
+ *
+ * A ring has 1,024 slots, of few producers up to 4,096 (a quarter more at 1 and 4); more slots carry no more and keep messages longer.
  *
  * Messages lie in the rings by value. They are copied into the buffer and not sent from where they lie by an iovec each: for 64 bytes
- * the copy is the faster of the two, by half and more at the batches that come about here.
- *
- * Sleeping: who is about to sleep says so, looks again behind a full fence, and waits on a futex; who has changed something looks behind
- * a full fence whether somebody said so. */
-#include "perf/crew.h"
+ * the copy is the faster of the two, by half and more at the batches that come about here. */
+#include "outlet.h"
+#include "slot.h"
 
 #include <ck_ring.h>
-#include <errno.h>
-#include <linux/futex.h>
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
-#define LANE_FRAMES   1024 /* of which one stays empty */
-#define FRAME_BYTES   (64 + MESSAGE_HEAD_BYTES)
-#define BUFFER_FRAMES 3840 /* 255 KiB */
-
-struct frame {
-    uint8_t bytes[FRAME_BYTES];
-};
-CK_RING_PROTOTYPE(frame, frame)
+#define LANE_FRAMES_LEAST 1024u /* of which one stays empty */
+#define LANE_FRAMES_MOST  4096u
+#define LANE_FRAMES_ALL   16384u /* of all, if they are few */
 
 struct lane {
-    _Alignas(128) ck_ring_t ring;
+    struct slots slots;
     _Alignas(64) atomic_uint waiting; /* 1 exactly while the producer wants to be woken */
-    struct frame frames[LANE_FRAMES];
 };
 
 static struct lane *lanes;
 static uint32_t lane_count;
-static _Alignas(64) atomic_uint asleep; /* 1 exactly while the writer wants to be woken */
-static _Alignas(64) atomic_ulong sends;
-static atomic_bool done; /* set when no producer is left */
-static int connection;
-static pthread_t writer;
-
-static void futex_sleep(atomic_uint *word)
-{
-    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
-}
-
-/* Wakes whoever said in `word` that he is to be woken. */
-static void futex_wake(atomic_uint *word)
-{
-    atomic_thread_fence(memory_order_seq_cst);
-    if (atomic_load_explicit(word, memory_order_relaxed) == 0 || atomic_exchange(word, 0) == 0)
-        return;
-    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
+static uint32_t lane_frames;
+static struct outlet outlet;
 
 /* --- the producers --- */
 
-static void lane_put(struct lane *lane, const uint8_t *bytes)
+/* False: the ring was full, and it was not to wait. */
+SLOT_INLINE bool lane_put(struct lane *lane, uint32_t most, const uint8_t *frame, uint32_t connection, bool refuse)
 {
-    struct frame *slot;
-    while ((slot = ck_ring_enqueue_reserve_spsc_frame(&lane->ring, lane->frames)) == NULL) {
-        futex_wake(&asleep); /* what this batch has put so far */
+    while (!slots_put(&lane->slots, most, frame, connection)) {
+        if (refuse)
+            return false;
+        outlet_wake(&outlet); /* what this batch has put so far */
         atomic_store_explicit(&lane->waiting, 1, memory_order_relaxed);
         atomic_thread_fence(memory_order_seq_cst);
-        if (ck_ring_size(&lane->ring) == LANE_FRAMES - 1)
+        if (slots_full(&lane->slots))
             futex_sleep(&lane->waiting);
         atomic_store_explicit(&lane->waiting, 0, memory_order_relaxed);
     }
-    memcpy(slot->bytes, bytes, FRAME_BYTES);
-    ck_ring_enqueue_commit_spsc(&lane->ring);
+    return true;
+}
+
+SLOT_INLINE void lane_produce(struct producer *producer, uint32_t most)
+{
+    struct lane *lane = &lanes[producer->number];
+    bool refuse = producer->crew->plan.refuse;
+    const uint8_t *frames;
+    producer_ready(producer);
+    while ((frames = producer_next(producer)) != NULL) {
+        uint32_t refused_count = 0;
+        if (!outlet_ready(&outlet, producer->connection, refuse))
+            refused_count = producer->batch_count;
+        for (uint32_t i = refused_count; i < producer->batch_count; i++)
+            refused_count += !lane_put(lane, most, frames + (size_t)i * producer->frame_bytes, producer->connection, refuse);
+        outlet_wake(&outlet);
+        producer_sent(producer, refused_count);
+    }
 }
 
 static void ck_produce(struct producer *producer)
 {
-    struct lane *lane = &lanes[producer->number];
-    const uint8_t *frames;
-    producer_ready(producer);
-    while ((frames = producer_next(producer)) != NULL) {
-        for (uint32_t i = 0; i < producer->batch_count; i++)
-            lane_put(lane, frames + (size_t)i * FRAME_BYTES);
-        futex_wake(&asleep);
-        producer_sent(producer);
-    }
+    uint32_t most = lanes[producer->number].slots.most;
+    if (most == 64)
+        lane_produce(producer, 64);
+    else
+        lane_produce(producer, most);
 }
 
 /* --- the writer --- */
 
-static uint32_t lane_take(struct lane *lane, struct frame *to, uint32_t most)
+/* For the only connection: to where they are sent from. */
+SLOT_INLINE uint32_t lane_gather_alone(struct lane *lane, uint32_t most)
 {
+    uint32_t frame_bytes = lane->slots.frame_bytes;
+    uint32_t count_most;
     uint32_t count = 0;
-    while (count < most && CK_RING_DEQUEUE_SPSC(frame, &lane->ring, lane->frames, &to[count]))
-        count++;
-    if (count > 0 && ck_ring_size(&lane->ring) <= LANE_FRAMES / 2)
-        futex_wake(&lane->waiting);
+    uint8_t *place = outlet_place(&outlet, &count_most);
+    for (; count < count_most && slots_take(&lane->slots, most, place); count++)
+        place += frame_bytes;
+    outlet_placed(&outlet, count);
     return count;
 }
 
-static bool lanes_empty(void)
+static uint32_t lane_gather_many(struct lane *lane)
+{
+    uint8_t slot[SLOT_BYTES_MOST];
+    uint32_t count = 0;
+    for (; count < lane_frames && slots_take(&lane->slots, lane->slots.most, slot); count++)
+        outlet_add(&outlet, slot_connection(slot), slot);
+    return count;
+}
+
+static void lane_gather(struct lane *lane)
+{
+    uint32_t count;
+    if (outlet.line_count > 1)
+        count = lane_gather_many(lane);
+    else if (lane->slots.most == 64)
+        count = lane_gather_alone(lane, 64);
+    else
+        count = lane_gather_alone(lane, lane->slots.most);
+    if (count > 0 && slots_half(&lane->slots))
+        futex_wake(&lane->waiting);
+}
+
+static void rings_gather(struct outlet *unused)
+{
+    static uint32_t first; /* the lane whose turn it is to be the first */
+    (void)unused;
+    for (uint32_t i = 0; i < lane_count; i++)
+        lane_gather(&lanes[(first + i) % lane_count]);
+    first = (first + 1) % lane_count;
+}
+
+static bool rings_empty(void)
 {
     for (uint32_t i = 0; i < lane_count; i++)
-        if (ck_ring_size(&lanes[i].ring) > 0)
+        if (!slots_empty(&lanes[i].slots))
             return false;
     return true;
 }
 
-static void writer_sleep(void)
-{
-    atomic_store_explicit(&asleep, 1, memory_order_relaxed);
-    atomic_thread_fence(memory_order_seq_cst);
-    if (lanes_empty() && !atomic_load(&done))
-        futex_sleep(&asleep);
-    atomic_store_explicit(&asleep, 0, memory_order_relaxed);
-}
-
-static void *writer_run(void *argument)
-{
-    struct crew *crew = argument;
-    struct frame *buffer = malloc(BUFFER_FRAMES * sizeof *buffer);
-    uint32_t first = 0; /* the lane whose turn it is to be the first */
-    if (buffer == NULL)
-        crew_die(crew, "no memory", 0);
-    for (;;) {
-        bool last = atomic_load(&done); /* read before the lanes, so that nothing can come behind */
-        uint32_t count = 0;
-        for (uint32_t i = 0; i < lane_count; i++)
-            count += lane_take(&lanes[(first + i) % lane_count], buffer + count, BUFFER_FRAMES - count);
-        first = (first + 1) % lane_count;
-        if (count > 0) {
-            crew_send(crew, connection, buffer, count * sizeof *buffer);
-            atomic_store_explicit(&sends, atomic_load_explicit(&sends, memory_order_relaxed) + 1, memory_order_relaxed);
-        } else if (last) {
-            break;
-        } else {
-            writer_sleep();
-        }
-    }
-    free(buffer);
-    return NULL;
-}
+/* --- the side --- */
 
 static void ck_open(struct crew *crew)
 {
-    connection = crew_connect(crew);
     lane_count = crew->plan.producer_count;
+    lane_frames = LANE_FRAMES_MOST;
+    while (lane_frames > LANE_FRAMES_LEAST && lane_frames * lane_count > LANE_FRAMES_ALL)
+        lane_frames /= 2;
     lanes = aligned_alloc(_Alignof(struct lane), lane_count * sizeof *lanes);
     if (lanes == NULL)
         crew_die(crew, "no memory", 0);
     for (uint32_t i = 0; i < lane_count; i++) {
-        ck_ring_init(&lanes[i].ring, LANE_FRAMES);
+        if (!slots_init(&lanes[i].slots, crew->plan.message_bytes, lane_frames))
+            crew_die(crew, "no memory", 0);
         atomic_init(&lanes[i].waiting, 0);
     }
-    int error = pthread_create(&writer, NULL, writer_run, crew);
-    if (error != 0)
-        crew_die(crew, "a thread", error);
+    outlet_open(&outlet, crew, true);
 }
 
 static uint64_t ck_sends(struct crew *crew)
 {
     (void)crew;
-    return atomic_load_explicit(&sends, memory_order_relaxed);
+    return outlet_sends(&outlet);
 }
 
 static void ck_close(struct crew *crew)
 {
     (void)crew;
-    atomic_store(&done, true);
-    futex_wake(&asleep);
-    pthread_join(writer, NULL);
-    close(connection);
+    outlet_close(&outlet);
+    for (uint32_t i = 0; i < lane_count; i++)
+        slots_finish(&lanes[i].slots);
     free(lanes);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct crew_side side = {.name = "fanin-ck",
+    static const struct crew_side side = {.name = "ck",
+                                          .ways = {"ring"},
                                           .help =
                                               "P threads, each with a ring of Concurrency Kit's, and a thread that sends what is in them.",
-                                          .fixed_bytes = true,
+                                          .refuses = true,
                                           .open = ck_open,
                                           .produce = ck_produce,
                                           .sends = ck_sends,

@@ -1,17 +1,30 @@
 /* SPDX-License-Identifier: MIT */
-/* fanin-mutex: the fan-in with a lock: whoever has something to say takes the mutex and sends. One send for each batch. */
+/* fanin-mutex: the fan-in with a lock: whoever has something to say takes the connection's mutex and sends. One send for each batch. It
+ * cannot tell that there is no room: who waits for a peer holds the mutex meanwhile. */
 #include "perf/crew.h"
 
-#include <sys/socket.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-static int connection;     /* under the mutex */
-static atomic_ulong sends; /* written under the mutex */
+struct line {
+    _Alignas(64) pthread_mutex_t mutex;
+    int socket;         /* sent on under the mutex */
+    atomic_ulong sends; /* written under the mutex */
+};
+
+static struct line *lines;
 
 static void mutex_open(struct crew *crew)
 {
-    connection = crew_connect(crew);
+    uint32_t count = crew->plan.connection_count;
+    crew_connect(crew);
+    lines = aligned_alloc(_Alignof(struct line), count * sizeof *lines);
+    if (lines == NULL)
+        crew_die(crew, "no memory", 0);
+    for (uint32_t i = 0; i < count; i++) {
+        pthread_mutex_init(&lines[i].mutex, NULL);
+        lines[i].socket = crew->sockets[i];
+        atomic_init(&lines[i].sends, 0);
+    }
 }
 
 static void mutex_produce(struct producer *producer)
@@ -20,30 +33,34 @@ static void mutex_produce(struct producer *producer)
     size_t bytes = (size_t)producer->frame_bytes * producer->batch_count;
     producer_ready(producer);
     while ((frames = producer_next(producer)) != NULL) {
-        pthread_mutex_lock(&mutex);
-        crew_send(producer->crew, connection, frames, bytes);
-        atomic_store_explicit(&sends, atomic_load_explicit(&sends, memory_order_relaxed) + 1, memory_order_relaxed);
-        pthread_mutex_unlock(&mutex);
-        producer_sent(producer);
+        struct line *line = &lines[producer->connection];
+        pthread_mutex_lock(&line->mutex);
+        crew_send(producer->crew, line->socket, frames, bytes);
+        atomic_store_explicit(&line->sends, atomic_load_explicit(&line->sends, memory_order_relaxed) + 1, memory_order_relaxed);
+        pthread_mutex_unlock(&line->mutex);
+        producer_sent(producer, 0);
     }
 }
 
 static uint64_t mutex_sends(struct crew *crew)
 {
-    (void)crew;
-    return atomic_load_explicit(&sends, memory_order_relaxed);
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < crew->plan.connection_count; i++)
+        count += atomic_load_explicit(&lines[i].sends, memory_order_relaxed);
+    return count;
 }
 
 static void mutex_close(struct crew *crew)
 {
-    (void)crew;
-    close(connection);
+    crew_hang_up(crew);
+    free(lines);
 }
 
 int main(int argc, char **argv)
 {
-    static const struct crew_side side = {.name = "fanin-mutex",
-                                          .help = "P threads send on one connection, one after the other behind a mutex.",
+    static const struct crew_side side = {.name = "mutex",
+                                          .ways = {"mutex"},
+                                          .help = "P threads share connections: each sends on one behind its mutex.",
                                           .open = mutex_open,
                                           .produce = mutex_produce,
                                           .sends = mutex_sends,

@@ -42,7 +42,7 @@ static void wake_produce(struct producer *producer)
     producer_ready(producer);
     while (producer_next(producer) != NULL) {
         wake_ring(producer->crew);
-        producer_sent(producer);
+        producer_sent(producer, 0);
     }
 }
 
@@ -55,7 +55,8 @@ static void wake_close(struct crew *crew)
 
 int main(int argc, char **argv)
 {
-    static const struct crew_side side = {.name = "fanin-wake",
+    static const struct crew_side side = {.name = "wake",
+                                          .ways = {"wake"},
                                           .help = "P threads wake a thread that sleeps on an eventfd: what a wake costs whoever makes it.",
                                           .unconnected = true,
                                           .open = wake_open,

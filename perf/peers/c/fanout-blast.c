@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* fanout-blast: what a fan-out can be at most: one thread sends the same ready batch of frames to each member in turn, with blocking sends. There is no
- * queue, no copy for a member, nothing to wake; one member that does not read would stop it. */
+/* fanout-blast: what a fan-out can be at most: one thread sends the same ready batch of frames to each member in turn, with blocking
+ * sends. There is no queue, no copy for a member, nothing to wake; one member that does not read would stop it. */
 #include "perf/crowd.h"
 #include "perf/flight.h"
 #include "perf/message.h"
+#include "perf/process.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -51,7 +52,14 @@ static void *blast_run(void *argument)
 {
     struct blast *blast = argument;
     flight_pin(blast->plan.cores[0]);
+    uint64_t begun_ns = process_now_ns();
     while (!atomic_load_explicit(&blast->stopping, memory_order_relaxed)) {
+        if (blast->plan.rate > 0) {
+            uint64_t due_ns = begun_ns + (uint64_t)((double)blast->published_count * 1e9 / (double)blast->plan.rate);
+            if (due_ns > process_now_ns())
+                continue;
+            message_put(blast->frames, MESSAGE_STAMP_AT, due_ns);
+        }
         for (uint32_t i = 0; i < blast->plan.batch_count; i++)
             message_put(blast->frames + i * blast->frame_bytes, MESSAGE_SEQUENCE_AT, blast->published_count++);
         for (uint32_t i = 0; i < blast->plan.member_count; i++)
@@ -79,11 +87,14 @@ static void *blast_accept(void *argument)
     struct blast *blast = argument;
     int listener = blast->members[0];
     for (uint32_t i = 0; i < blast->plan.member_count; i++) {
-        uint8_t hello[MESSAGE_HEAD_BYTES + 1];
-        int member = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (member < 0 || recv(member, hello, sizeof hello, MSG_WAITALL) != (ssize_t)sizeof hello)
+        blast->members[i] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        if (blast->members[i] < 0)
             die("accept");
-        blast->members[i] = member;
+    }
+    for (uint32_t i = 0; i < blast->plan.member_count; i++) { /* they come when all are connected */
+        uint8_t hello[MESSAGE_HEAD_BYTES + 1];
+        if (recv(blast->members[i], hello, sizeof hello, MSG_WAITALL) != (ssize_t)sizeof hello)
+            die("hello");
     }
     close(listener);
     return NULL;
@@ -115,10 +126,18 @@ static void blast_open(struct blast *blast, struct crowd *crowd)
 
 static error_t blast_parse(int key, char *text, struct argp_state *state)
 {
+    struct crowd_plan *plan = state->input;
     (void)text;
-    if (key != ARGP_KEY_INIT)
+    if (key == ARGP_KEY_INIT) {
+        state->child_inputs[0] = plan;
+        return 0;
+    }
+    if (key != ARGP_KEY_END)
         return ARGP_ERR_UNKNOWN;
-    state->child_inputs[0] = state->input;
+    if (plan->slow_count > 0)
+        argp_error(state, "--slow: a member that never reads would stop it");
+    if (plan->rate > 0)
+        plan->batch_count = 1;
     return 0;
 }
 
