@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MIT
 
-// fanin-go: the fan-in in Go: P goroutines send their messages into one channel; one goroutine takes them out, writes them through a
-// bufio.Writer, and flushes when the channel is empty.
+// fanin-go: the fan-in in Go: P goroutines send their messages on connections that they share, in one of two ways:
 //
-// Messages go through the channel by value: a slice each would have to be allocated, or come from a pool, and both are slower (measured).
-// Several that are sent together (-batch) are one slice from a pool. A channel of 4096 in place of 1024 carries a tenth more at three
-// times the latency.
+//	channel  (the default) each connection has a channel and a goroutine that takes the messages out, writes them through a
+//	         bufio.Writer, and flushes when the channel is empty; see channel.go
+//	conn     every goroutine calls the connection's Write, which has a lock of its own; see conn.go
 //
 // Same options and same figures as `weir-perf fanin` and the peers in C, as far as they make sense here.
 package main
 
 import (
-	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -28,32 +28,39 @@ import (
 )
 
 const (
-	messageBytes = 64
-	frameBytes   = 4 + messageBytes
-	producerAt   = 4
-	sequenceAt   = 8
-	stampAt      = 16
-	fillerAt     = 24
-	timedEvery   = 64
-	tail         = 30 * time.Millisecond // the sink's interval ends that much later at most
+	headBytes      = 4
+	producerAt     = 4
+	sequenceAt     = 8
+	stampAt        = 16
+	fillerAt       = 24
+	leastBytes     = 20
+	mostBytes      = 4096
+	mostBatch      = 1024
+	timedEvery     = 64
+	tail           = 30 * time.Millisecond // the sink's interval ends that much later at most
+	connectTimeout = 10 * time.Second
 )
 
 var (
-	connect   = flag.String("connect", "", "the sink: tcp://host:port")
-	count     = flag.Int("producers", 16, "goroutines that send")
-	payload   = flag.Int("bytes", messageBytes, "payload of a message: 64, no other")
-	batch     = flag.Int("batch", 1, "messages that a producer sends together")
-	rate      = flag.Float64("rate", 0, "so many messages a second, of all together; 0: as fast as it goes")
-	latency   = flag.Bool("latency", false, "without -rate: time one send in 64")
-	seconds   = flag.Float64("seconds", 1, "measured time")
-	warmup    = flag.Float64("warmup", 0.3, "time before it, under the same load")
-	capacity  = flag.Int("capacity", 1024, "of the channel, in sends")
-	buffer    = flag.Int("buffer", 65536, "of the writer, in bytes")
-	_         = flag.Bool("json", true, "accepted for the likeness with the others: it always prints JSON")
-	stopping  atomic.Bool
-	measuring atomic.Bool
-	started   = make(chan struct{})
-	began     int64 // when the clock was started; set before `started` is closed
+	connect     = flag.String("connect", "", "the sink: tcp://host:port")
+	count       = flag.Int("producers", 16, "goroutines that send")
+	connections = flag.Int("connections", 1, "connections to the sink; each batch goes on the next")
+	payload     = flag.Int("bytes", 64, "payload of a message")
+	batch       = flag.Int("batch", 1, "messages that a producer sends together")
+	rate        = flag.Float64("rate", 0, "so many messages a second, of all together; 0: as fast as it goes")
+	latency     = flag.Bool("latency", false, "without -rate: time one send in 64")
+	refuse      = flag.Bool("refuse", false, "a message that finds no room is dropped and counted; else its sender waits (conn always waits)")
+	seconds     = flag.Float64("seconds", 1, "measured time")
+	warmup      = flag.Float64("warmup", 0.3, "time before it, under the same load")
+	way         = flag.String("way", "channel", "channel or conn")
+	capacity    = flag.Int("capacity", 1024, "of a channel, in sends")
+	buffer      = flag.Int("buffer", 65536, "of a connection's bufio.Writer, in bytes")
+	_           = flag.Bool("json", true, "accepted for the likeness with the others: it always prints JSON")
+	frameBytes  int
+	stopping    atomic.Bool
+	measuring   atomic.Bool
+	started     = make(chan struct{})
+	began       int64 // when the clock was started; set before `started` is closed
 )
 
 func die(what ...any) {
@@ -79,25 +86,54 @@ func now() int64 {
 
 // --- producers ---
 
-type frame [frameBytes]byte
-
-func (f *frame) make(producer int) {
-	binary.LittleEndian.PutUint32(f[:], messageBytes)
-	binary.LittleEndian.PutUint32(f[producerAt:], uint32(producer))
-	for at := fillerAt; at < frameBytes; at++ {
-		f[at] = byte('a' + at%26)
-	}
-}
-
 type producer struct {
 	number    int
 	interval  int64
 	due       int64
 	countdown int
 	calls     []int64 // how long timed sends took, ns
+	refusals  int64
 	_         [64]byte
-	sent      atomic.Int64
+	accepted  atomic.Int64 // read by others
 	_         [64]byte
+}
+
+func newProducer(number int) *producer {
+	p := &producer{number: number}
+	if *rate > 0 {
+		p.interval = int64(1e9 * float64(*batch**count) / *rate)
+	}
+	return p
+}
+
+// Everything of a frame but its sequence and stamp.
+func (p *producer) makeFrame(frame []byte) {
+	binary.LittleEndian.PutUint32(frame, uint32(*payload))
+	binary.LittleEndian.PutUint32(frame[producerAt:], uint32(p.number))
+	for at := fillerAt; at < len(frame); at++ {
+		frame[at] = byte('a' + at%26)
+	}
+}
+
+func (p *producer) makeFrames() []byte {
+	frames := make([]byte, *batch*frameBytes)
+	for at := 0; at < len(frames); at += frameBytes {
+		p.makeFrame(frames[at : at+frameBytes])
+	}
+	return frames
+}
+
+func number(frames []byte, sequence, stamp int64) {
+	for at := 0; at < len(frames); at += frameBytes {
+		binary.LittleEndian.PutUint64(frames[at+sequenceAt:], uint64(sequence))
+		binary.LittleEndian.PutUint64(frames[at+stampAt:], uint64(stamp))
+		sequence++
+	}
+}
+
+func (p *producer) wait() {
+	<-started
+	p.due = began + p.interval*int64(p.number)/int64(*count)
 }
 
 // When the batch that is sent next was begun; 0: it is not timed.
@@ -121,58 +157,20 @@ func (p *producer) pace() int64 {
 	return now()
 }
 
-func (p *producer) done(sequence, stamp int64) {
-	p.sent.Store(sequence)
+// A send call is over.
+func (p *producer) done(stamp int64, accepted bool) {
 	if stamp != 0 && measuring.Load() {
 		p.calls = append(p.calls, now()-stamp)
 	}
-}
-
-func (p *producer) run(messages chan<- frame, done *sync.WaitGroup) {
-	defer done.Done()
-	var f frame
-	f.make(p.number)
-	<-started
-	p.due = began + p.interval*int64(p.number)/int64(*count)
-	timed := *latency || *rate > 0
-	for sequence := int64(0); !stopping.Load(); {
-		binary.LittleEndian.PutUint64(f[sequenceAt:], uint64(sequence))
-		stamp := int64(0)
-		if timed {
-			stamp = p.pace()
-			binary.LittleEndian.PutUint64(f[stampAt:], uint64(stamp))
-		}
-		messages <- f
-		sequence++
-		p.done(sequence, stamp)
+	if !accepted {
+		p.refusals += int64(*batch)
+		runtime.Gosched() // or a writer would wait for its turn until each producer has been refused for 10 ms
+		return
 	}
+	p.accepted.Store(p.accepted.Load() + int64(*batch))
 }
 
-var pool = sync.Pool{New: func() any {
-	frames := make([]frame, *batch)
-	return &frames
-}}
-
-func (p *producer) runBatches(batches chan<- *[]frame, done *sync.WaitGroup) {
-	defer done.Done()
-	<-started
-	p.due = began + p.interval*int64(p.number)/int64(*count)
-	for sequence := int64(0); !stopping.Load(); {
-		frames := pool.Get().(*[]frame)
-		stamp := p.pace()
-		for i := range *frames {
-			f := &(*frames)[i]
-			f.make(p.number)
-			binary.LittleEndian.PutUint64(f[sequenceAt:], uint64(sequence))
-			binary.LittleEndian.PutUint64(f[stampAt:], uint64(stamp))
-			sequence++
-		}
-		batches <- frames
-		p.done(sequence, stamp)
-	}
-}
-
-// --- the writer ---
+// --- connections ---
 
 type counted struct {
 	net.Conn
@@ -184,55 +182,66 @@ func (c *counted) Write(bytes []byte) (int, error) {
 	return c.Conn.Write(bytes)
 }
 
-func write(messages <-chan frame, to *bufio.Writer, done chan<- error) {
-	for f := range messages {
-		to.Write(f[:])
-		if len(messages) == 0 {
-			to.Flush()
+func dial() []*counted {
+	conns := make([]*counted, *connections)
+	for i := range conns {
+		conn, err := net.DialTimeout("tcp", strings.TrimPrefix(*connect, "tcp://"), connectTimeout)
+		if err != nil {
+			die(err)
 		}
+		conns[i] = &counted{Conn: conn} // Go sets TCP_NODELAY by itself
 	}
-	done <- to.Flush() // an error sticks: this is the first
+	return conns
 }
 
-func writeBatches(batches <-chan *[]frame, to *bufio.Writer, done chan<- error) {
-	for frames := range batches {
-		for i := range *frames {
-			to.Write((*frames)[i][:])
-		}
-		pool.Put(frames)
-		if len(batches) == 0 {
-			to.Flush()
+// Ends each connection and waits until the sink has done so too.
+func finish(conns []*counted) {
+	for _, c := range conns {
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			die(err)
 		}
 	}
-	done <- to.Flush()
+	for _, c := range conns {
+		if _, err := io.Copy(io.Discard, c.Conn); err != nil {
+			die(err)
+		}
+		c.Close()
+	}
 }
 
-// --- the run ---
+// --- figures ---
 
 type figures struct {
-	Tool       string   `json:"tool"`
-	Side       string   `json:"side"`
-	Producers  int      `json:"producers"`
-	Bytes      int      `json:"bytes"`
-	Batch      int      `json:"batch"`
-	Rate       float64  `json:"rate"`
-	Seconds    float64  `json:"seconds"`
-	Messages   int64    `json:"messages"`
-	PerSecond  float64  `json:"messages_per_second"`
-	Total      int64    `json:"messages_total"`
-	CPU        float64  `json:"cpu_ns_per_message"`
-	MeanBatch  float64  `json:"mean_batch"`
-	SendMedian *float64 `json:"send_p50_us"`
-	SendMost99 *float64 `json:"send_p99_us"`
-	SendMost   *float64 `json:"send_max_us"`
+	Tool        string   `json:"tool"`
+	Side        string   `json:"side"`
+	Way         string   `json:"way"`
+	Producers   int      `json:"producers"`
+	Connections int      `json:"connections"`
+	Bytes       int      `json:"bytes"`
+	Batch       int      `json:"batch"`
+	Rate        float64  `json:"rate"`
+	Seconds     float64  `json:"seconds"`
+	Messages    int64    `json:"messages"`
+	PerSecond   float64  `json:"messages_per_second"`
+	Total       int64    `json:"messages_total"`
+	CPU         float64  `json:"cpu_ns_per_message"`
+	MeanBatch   *float64 `json:"mean_batch"`
+	SendMedian  *float64 `json:"send_p50_us"`
+	SendMost99  *float64 `json:"send_p99_us"`
+	SendMost    *float64 `json:"send_max_us"`
+	Refusals    int64    `json:"refusals"`
+	Refuses     bool     `json:"refuses"`
 }
 
 type moment struct{ at, cpu, messages, writes int64 }
 
-func take(producers []*producer, conn *counted) moment {
-	m := moment{at: now(), cpu: clock(2), writes: conn.writes.Load()}
+func take(producers []*producer, conns []*counted) moment {
+	m := moment{at: now(), cpu: clock(2)}
 	for _, p := range producers {
-		m.messages += p.sent.Load()
+		m.messages += p.accepted.Load()
+	}
+	for _, c := range conns {
+		m.writes += c.writes.Load()
 	}
 	return m
 }
@@ -245,22 +254,34 @@ func percentile(sorted []int64, percent float64) *float64 {
 	return &us
 }
 
+// a / b, if there is one.
+func ratio(a, b int64) *float64 {
+	if b == 0 {
+		return nil
+	}
+	r := float64(a) / float64(b)
+	return &r
+}
+
 func report(producers []*producer, from, until moment) {
 	var calls []int64
-	total := int64(0)
+	var total, refusals, cpu = int64(0), int64(0), float64(0)
 	for _, p := range producers {
 		calls = append(calls, p.calls...)
-		total += p.sent.Load()
+		total += p.accepted.Load()
+		refusals += p.refusals
 	}
 	sort.Slice(calls, func(i, j int) bool { return calls[i] < calls[j] })
 	messages := until.messages - from.messages
+	if each := ratio(until.cpu-from.cpu, messages); each != nil {
+		cpu = *each
+	}
 	f := figures{
-		Tool: "fanin", Side: "fanin-go", Producers: *count, Bytes: messageBytes, Batch: *batch, Rate: *rate,
+		Tool: "fanin", Side: "go", Way: *way, Producers: *count, Connections: *connections, Bytes: *payload, Batch: *batch, Rate: *rate,
 		Seconds: float64(until.at-from.at) / 1e9, Messages: messages, Total: total,
-		PerSecond:  float64(messages) * 1e9 / float64(until.at-from.at),
-		CPU:        float64(until.cpu-from.cpu) / float64(messages),
-		MeanBatch:  float64(messages) / float64(until.writes-from.writes),
+		PerSecond: float64(messages) * 1e9 / float64(until.at-from.at), CPU: cpu, MeanBatch: ratio(messages, until.writes-from.writes),
 		SendMedian: percentile(calls, 50), SendMost99: percentile(calls, 99), SendMost: percentile(calls, 100),
+		Refusals: refusals, Refuses: *refuse && *way == "channel",
 	}
 	line, err := json.Marshal(f)
 	if err != nil {
@@ -269,62 +290,75 @@ func report(producers []*producer, from, until moment) {
 	fmt.Println(string(line))
 }
 
+// --- the run ---
+
 func parse() {
 	flag.Parse()
-	if !strings.HasPrefix(*connect, "tcp://") {
-		die("-connect wants the sink's address, tcp://host:port (weir-perf sink prints it)")
+	complain := ""
+	switch {
+	case flag.NArg() > 0:
+		complain = "'" + flag.Arg(0) + "' is not an option"
+	case !strings.HasPrefix(*connect, "tcp://"):
+		complain = "-connect wants the sink's address, tcp://host:port (weir-perf sink prints it)"
+	case *payload < leastBytes || *payload > mostBytes:
+		complain = fmt.Sprintf("-bytes wants %d to %d", leastBytes, mostBytes)
+	case *batch < 1 || *batch > mostBatch:
+		complain = fmt.Sprintf("-batch wants 1 to %d", mostBatch)
+	case *count < 1 || *connections < 1 || *capacity < 1:
+		complain = "-producers, -connections and -capacity want 1 or more"
+	case *rate < 0 || *seconds <= 0 || *warmup < 0:
+		complain = "-rate and -warmup want 0 or more, -seconds more than 0"
+	case *way != "channel" && *way != "conn":
+		complain = "-way wants channel or conn"
 	}
-	if *payload != messageBytes || *count < 1 || *batch < 1 || *rate < 0 {
-		die("-bytes wants 64, -producers and -batch 1 or more, -rate 0 or more")
+	if complain != "" {
+		fmt.Fprintln(os.Stderr, "fanin-go:", complain)
+		os.Exit(2)
 	}
+	frameBytes = headBytes + *payload
+}
+
+// A way to send: `produce` sends a producer's messages until it is over, `drain` sees to it that all of them are written.
+type side struct {
+	produce func(p *producer)
+	drain   func() error
 }
 
 func main() {
 	parse()
-	dialed, err := net.Dial("tcp", strings.TrimPrefix(*connect, "tcp://"))
-	if err != nil {
-		die(err)
-	}
-	conn := &counted{Conn: dialed}
-	writer := bufio.NewWriterSize(conn, *buffer)
-	messages, batches := make(chan frame, *capacity), make(chan *[]frame, *capacity)
-	written := make(chan error, 1)
-	if *batch == 1 {
-		go write(messages, writer, written)
-	} else {
-		go writeBatches(batches, writer, written)
+	conns := dial()
+	var s side
+	switch {
+	case *way == "conn":
+		s = connSide(conns)
+	default:
+		s = channelSide(conns)
 	}
 	var ended sync.WaitGroup
 	producers := make([]*producer, *count)
 	for i := range producers {
-		p := &producer{number: i}
-		if *rate > 0 {
-			p.interval = int64(1e9 * float64(*batch**count) / *rate)
-		}
+		p := newProducer(i)
 		producers[i] = p
 		ended.Add(1)
-		if *batch == 1 {
-			go p.run(messages, &ended)
-		} else {
-			go p.runBatches(batches, &ended)
-		}
+		go func() {
+			defer ended.Done()
+			s.produce(p)
+		}()
 	}
 	began = now()
 	close(started)
 	time.Sleep(time.Duration(*warmup * 1e9))
-	from := take(producers, conn)
+	from := take(producers, conns)
 	measuring.Store(true)
 	time.Sleep(time.Duration(*seconds * 1e9))
 	measuring.Store(false)
-	until := take(producers, conn)
+	until := take(producers, conns)
 	time.Sleep(tail)
 	stopping.Store(true)
 	ended.Wait()
-	close(messages)
-	close(batches)
-	if err := <-written; err != nil {
+	if err := s.drain(); err != nil {
 		die(err)
 	}
-	dialed.Close()
+	finish(conns)
 	report(producers, from, until)
 }
