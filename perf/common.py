@@ -57,6 +57,14 @@ def stop(process):
         running.remove(process)
 
 
+def cpu_seconds_of(process):
+    """What it has used; None: it has ended."""
+    try:
+        return time.clock_gettime((~process.pid << 3) | 2)  # clock_getcpuclockid(3)
+    except OSError:
+        return None
+
+
 class Server:
     """A process that prints where it listens."""
 
@@ -91,10 +99,10 @@ class Server:
                 return match.group()
 
     def cpu_seconds(self):
-        try:
-            return time.clock_gettime((~self.process.pid << 3) | 2)  # clock_getcpuclockid(3)
-        except OSError:
+        used = cpu_seconds_of(self.process)
+        if used is None:
             self.fail(f"ended (code {self.process.poll()})")
+        return used
 
     def wait_for_quiet(self):
         """Until it has done what the end of the last run left it to do, so that the next server has the core to itself."""

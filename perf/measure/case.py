@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""case: one thing that is measured, of several sides, in alternating rounds.
+
+A section (ways.py, echo.py ...) makes its cases; run_cases() goes through them. A round runs one side after the other, and the order
+turns around with each round. A round in which somebody else was busy on the machine is marked, kept in the JSON, and done again."""
+
+import json
+import math
+import os
+import shlex
+import subprocess
+import time
+
+from common import Failed, progress, say, start, stop
+
+from measure.machine import Watch
+
+REPEATS = 2  # of a disturbed round; then it counts as it is
+LINE_SECONDS = 60
+LEAST_ROUNDS = 3
+SLACK = 0.85  # of the time is planned; the rest is for rounds that are done again
+
+
+class Case:
+    """What a section fills in: section, name, sides (names), seconds (of one side in a round, all included), quick (also in --quick)."""
+
+    section = ""
+    quick = False
+    rounds_most = 21
+
+    def __init__(self, options, name, sides):
+        self.options = options
+        self.name = name
+        self.sides = [side for side in sides if self.is_there(side)]
+
+    def is_there(self, side):
+        """Whether the side can be measured here; says once when not."""
+        path = self.program(side)
+        if path is None or os.access(path, os.X_OK):
+            return True
+        self.options.missing.setdefault(os.path.basename(path), side)
+        return False
+
+    def program(self, side):
+        raise NotImplementedError
+
+    def side_seconds(self):
+        return self.options.seconds + self.options.warmup + 0.35
+
+    def round_seconds(self):
+        return self.side_seconds() * len(self.sides)
+
+    def open(self):
+        """Before the first round."""
+
+    def close(self):
+        """After the last, whatever happened."""
+
+    def measure(self, side):
+        """Runs one side once: its figures."""
+        raise NotImplementedError
+
+    def label(self):
+        return f"{self.section} {self.name}"
+
+
+def peer(options, name):
+    return os.path.join(options.binary_dir, "perf", "peers", name)
+
+
+def weir_perf(options):
+    return os.path.join(options.binary_dir, "perf", "weir-perf")
+
+
+def run_json(command, core=None, seconds=LINE_SECONDS):
+    """Runs a program that prints one line of JSON."""
+    process = start(command, core, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        out, complaints = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise Failed(f"{shlex.join(command)} has not ended in {seconds} s") from None
+    finally:
+        stop(process)
+    if process.returncode != 0:
+        raise Failed(f"{shlex.join(command)} ended with {process.returncode}:\n{complaints[-2000:]}{out[-2000:]}")
+    return json.loads(out)
+
+
+# --- rounds ---
+
+
+def run_round(case, number):
+    order = case.sides if number % 2 == 0 else case.sides[::-1]
+    figures, steal, foreign = {}, 0.0, 0.0
+    for side in order:
+        with Watch() as watch:
+            try:
+                figures[side] = case.measure(side)
+            except Failed:  # with the machine to itself it would have gone well
+                if case.repeats_left == 0:
+                    raise
+                return order, figures, {"steal": steal, "foreign": foreign, "disturbed": True}
+        steal, foreign = max(steal, watch.steal), max(foreign, watch.foreign)
+        if watch.disturbed() and case.repeats_left > 0:
+            break
+    return order, figures, {"steal": round(steal, 3), "foreign": round(foreign, 3), "disturbed": len(figures) < len(order) or watch.disturbed()}
+
+
+def run_case(case, rounds, deadline, write, status):
+    case.open()
+    kept = 0
+    try:
+        for number in range(rounds):
+            case.repeats_left = REPEATS
+            while True:
+                progress(f"{status}{case.label()}, round {number + 1} of {rounds}")
+                order, figures, machine = run_round(case, number)
+                again = machine["disturbed"] and case.repeats_left > 0 and time.monotonic() < deadline
+                line = {"section": case.section, "case": case.name, "round": number, "order": order, "machine": machine, "again": again}
+                write({**line, "sides": figures})
+                if not again:
+                    break
+                case.repeats_left -= 1
+            kept += 1
+            if time.monotonic() > deadline and kept >= LEAST_ROUNDS:
+                break
+    finally:
+        case.close()
+
+
+def plan_rounds(cases, seconds, most):
+    """As many rounds of each case as fit: the same number of all, but for those that want fewer."""
+    if most is not None:
+        return {case: min(most, case.rounds_most) if case.rounds_most < LEAST_ROUNDS else most for case in cases}
+    for rounds in range(max(case.rounds_most for case in cases), LEAST_ROUNDS, -1):
+        if sum(min(rounds, case.rounds_most) * case.round_seconds() for case in cases) <= seconds * SLACK:
+            break
+    else:
+        rounds = LEAST_ROUNDS
+    return {case: min(rounds, case.rounds_most) for case in cases}
+
+
+def run_cases(cases, seconds, most, write):
+    """Everything; `write` takes each round. most: rounds, or None: what fits into `seconds`."""
+    rounds = plan_rounds(cases, seconds, most)
+    total = sum(rounds[case] * case.round_seconds() for case in cases)
+    say(f"{len(cases)} cases, {min(rounds.values())} to {max(rounds.values())} rounds each: some {math.ceil(total / 60)} minutes")
+    began, done = time.monotonic(), 0.0
+    for number, case in enumerate(cases):
+        share = done / total if total else 0
+        left = (time.monotonic() - began) / share * (1 - share) if share > 0.02 else total
+        status = f"{number + 1} of {len(cases)}, {math.ceil(left / 60)} min left: "
+        # It may take what was planned for it, and half as much again for rounds that are repeated.
+        deadline = time.monotonic() + 1.5 * rounds[case] * case.round_seconds()
+        try:
+            run_case(case, rounds[case], deadline, write, status)
+        except Failed as failed:
+            say(f"{case.label()} is left out: {failed}")
+            write({"section": case.section, "case": case.name, "failed": str(failed)})
+        done += rounds[case] * case.round_seconds()

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: MIT
+"""fanout: one publisher, N receivers: weir's groups, Tokio's broadcast, ZeroMQ's PUB, Redis, nats-server. The receivers are a process of their own,
+on the other core. blast is one thread that sends ready batches to N sockets in turn: no queue and no copy for a receiver can be faster."""
+
+from measure.case import Case, peer, run_json, weir_perf
+
+SIDES = ["weir", "weir-port", "tokio", "zmq", "redis", "nats", "blast"]
+RATE = 500
+
+
+class Fanout(Case):
+    section = "fanout"
+
+    def __init__(self, options, members, size, rate=0, quick=False):
+        name = f"{members} x {size} B" + (f" at {rate}/s" if rate else "")
+        super().__init__(options, name, SIDES)
+        self.arguments = ["--members", str(members), "--bytes", str(size)] + (["--rate", str(rate)] if rate else [])
+        self.members = members
+        self.quick = quick
+        self.rounds_most = 11 if members < 10000 else 5
+
+    def side_seconds(self):
+        return super().side_seconds() + 0.5 + self.members / 2000
+
+    def program(self, side):
+        return weir_perf(self.options) if side.startswith("weir") else peer(self.options, f"fanout-{side}")
+
+    def measure(self, side):
+        command = [self.program(side), *(["fanout"] if side.startswith("weir") else []), *(["--way", "port"] if side == "weir-port" else [])]
+        command += [*self.arguments, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup), "--json"]
+        return run_json(command)
+
+
+def cases(options):
+    for members in (10, 100, 1000, 10000):
+        for size in (64, 1024):
+            yield Fanout(options, members, size, quick=(members, size) == (100, 64))
+    yield Fanout(options, 100, 64, RATE)

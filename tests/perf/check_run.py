@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""check_run: perf/run once, as short as it can be; then its report again, made from figures that are known."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+RUN = os.path.join(ROOT, "perf", "run")
+
+
+def fail(what):
+    sys.exit(f"perf/run: {what}")
+
+
+def run(*arguments, code=0):
+    done = subprocess.run([sys.executable, RUN, *arguments], capture_output=True, text=True, timeout=200, check=False)
+    if done.returncode != code:
+        fail(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout + done.stderr
+
+
+def read(directory):
+    with open(os.path.join(directory, "REPORT.md"), encoding="utf-8") as file:
+        return file.read()
+
+
+def must_have(text, *parts):
+    for part in parts:
+        if part not in text:
+            fail(f"the report has no '{part}':\n{text}")
+
+
+def check_measuring(binaries, directory):
+    options = ["--binary-dir", binaries, "--out", directory, "--report", directory, "--seconds", "0.1", "--warmup", "0.05", "--rounds", "2"]
+    said = run(*options, "--only", "hop", "--only", "ways", "--case", "awake", "--case", "P=2")
+    with open(os.path.join(directory, "rounds.jsonl"), encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    kept = [line for line in lines if line.get("again") is False]
+    if "environment" not in lines[0] or len(kept) != 4:
+        fail(f"{len(kept)} rounds instead of 4, of two cases:\n{said}{lines}")
+    for line in kept:
+        if line["case"] == "P=2" and not line["sides"]["weir"]["messages_per_second"] > 0:
+            fail(f"weir has sent nothing: {line}")
+    if kept[0]["order"] != kept[1]["order"][::-1]:
+        fail(f"the order does not turn around: {kept[0]['order']}, {kept[1]['order']}")
+    must_have(read(directory), "# The measure", "Where weir loses", "| weir |", "P producers share one TCP connection")
+    if "there is no such case" not in run(*options, "--case", "nothing", code=1):
+        fail("a case that is not there is not told")
+
+
+def check_report(directory):
+    """weir twice as fast as go and half as fast as ck, in each of five rounds; one round more was disturbed and done again."""
+    machine = {"steal": 0, "foreign": 0, "disturbed": False}
+    lines = [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today", "versions": {}, "others": {}, "command": "perf/run --test"}}]
+    for number in range(5):
+        sides = {side: {"messages_per_second": speed * (number + 1), "cpu_ns_per_message": 10} for side, speed in (("weir", 2e6), ("go", 1e6), ("ck", 4e6))}
+        lines.append({"section": "ways", "case": "P=16", "round": number, "order": list(sides), "machine": machine, "again": False, "sides": sides})
+    lines.append({**lines[-1], "again": True, "sides": {"weir": {"messages_per_second": 1e12}}})
+    lines.append({"section": "echo", "case": "1:1:64", "failed": "the server has ended"})
+    with open(os.path.join(directory, "rounds.jsonl"), "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    run("--again", "--out", directory, "--report", directory)
+    must_have(read(directory), "ways P=16, messages/s: 0.50 of ck", "| ways P=16, messages/s | go | 2.00 (2.00-2.00) | at least 3 | **no** |",
+              "| go | 2.00 (2.00-2.00) |", "| ck | 0.50 (0.50-0.50) |", "| weir | 6.00 (4.00-8.00) |", "5 rounds, 1 done again", "the server has ended")
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="weir-perf-run-") as place:
+        check_measuring(sys.argv[1], place)
+        check_report(place)
+    print("perf/run: fine")
