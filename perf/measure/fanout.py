@@ -5,15 +5,16 @@ on the other core. blast is one thread that sends ready batches to N sockets in 
 from measure.case import Case, peer, run_json, weir_perf
 
 SIDES = ["weir", "weir-port", "tokio", "zmq", "redis", "nats", "blast"]
+WEIR = {"weir-port": ["--way", "port"], "weir-slow": ["--slow", "1"]}  # slow: one member more, that never reads
 RATE = 500
 
 
 class Fanout(Case):
     section = "fanout"
 
-    def __init__(self, options, members, size, rate=0, quick=False):
-        name = f"{members} x {size} B" + (f" at {rate}/s" if rate else "")
-        super().__init__(options, name, SIDES)
+    def __init__(self, options, members, size, rate=0, quick=False, sides=SIDES, beside=""):
+        name = f"{members} x {size} B" + (f" at {rate}/s" if rate else "") + beside
+        super().__init__(options, name, sides)
         self.arguments = ["--members", str(members), "--bytes", str(size)] + (["--rate", str(rate)] if rate else [])
         self.members = members
         self.quick = quick
@@ -26,7 +27,7 @@ class Fanout(Case):
         return weir_perf(self.options) if side.startswith("weir") else peer(self.options, f"fanout-{side}")
 
     def measure(self, side):
-        command = [self.program(side), *(["fanout"] if side.startswith("weir") else []), *(["--way", "port"] if side == "weir-port" else [])]
+        command = [self.program(side), *(["fanout"] if side.startswith("weir") else []), *WEIR.get(side, [])]
         command += [*self.arguments, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup), "--json"]
         return run_json(command)
 
@@ -36,3 +37,5 @@ def cases(options):
         for size in (64, 1024):
             yield Fanout(options, members, size, quick=(members, size) == (100, 64))
     yield Fanout(options, 100, 64, RATE)
+    for rate in (0, RATE):
+        yield Fanout(options, 100, 64, rate, sides=["weir", "weir-slow"], beside=", one deaf")

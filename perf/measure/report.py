@@ -74,6 +74,13 @@ def ways(report):
     more = report.cases("ways", "P=1 1 KiB", "P=16 1 KiB", "P=16 C=16", "P=64 C=16", "P=16 C=1000")
     if more:
         report.add("Larger messages, and spread over C connections, million messages/s:", figures(results, "ways", more, SPEED, 1e6))
+    some = report.cases("ways", "16 a commit, P=16")
+    if some:
+        report.add("Sixteen messages a commit, million messages/s:", figures(results, "ways", some, SPEED, 1e6))
+    some = report.cases("ways", "beside idle ones, P=16")
+    if some:
+        report.add("Beside 256 ports, or 10,000 own channels of the same connection, that are idle, million messages/s:", figures(results, "ways", some, SPEED, 1e6),
+                   against(results, "ways", some, SPEED))
     latency(report)
 
 
@@ -151,6 +158,9 @@ def fanout(report):
                               report.series("fanout", cases, "deliveries_per_second", places, 1e6))
             report.picture(path, "deliveries by receivers")
     for case in results.cases("fanout"):
+        if case.endswith(", one deaf") and "/s" not in case:
+            report.add(f"{case}: `weir-slow` has one member more, that never reads; million deliveries/s to the others:",
+                       figures(results, "fanout", [case], "deliveries_per_second", 1e6), against(results, "fanout", [case], "deliveries_per_second"))
         if "/s" in case:
             report.add(f"{case}, us:", fields(results, "fanout", case, [("p50", "p50_us", 1, 0), ("p90", "p90_us", 1, 0), ("p99", "p99_us", 1, 0)]))
 
@@ -164,6 +174,14 @@ def hop(report):
         if report.cases("hop", case):
             report.add(title, fields(results, "hop", case, [
                 ("p50 ns", "p50_ns", 1, 0), ("p90 ns", "p90_ns", 1, 0), ("p99 ns", "p99_ns", 1, 0), ("one way, M messages/s", SPEED, 1e6, 1)]))
+    idle_hops(report)
+
+
+def idle_hops(report):
+    cases = report.cases("hop", "awake, idle ports", "asleep, idle ports")
+    if cases:
+        report.add("weir beside itself with 256 idle ports, p50 ns:", figures(report.results, "hop", cases, "p50_ns"),
+                   against(report.results, "hop", cases, "p50_ns"))
 
 
 def scale(report):

@@ -16,12 +16,15 @@ from common import Failed, Server
 
 from measure.case import LINE_SECONDS, Case, peer, run_json, weir_perf
 
+IDLE_PORTS, IDLE_CHANNELS = 256, 10000
+
 PROGRAMS = {  # side: (program, its options)
     "weir": ("weir", []), "weir-port": ("weir", ["--way", "port"]), "weir-shard": ("weir", ["--way", "shard"]),
     "weir-spin": ("weir", ["--spin-us", "100"]),
     "tokio": ("fanin-tokio", ["--way", "channel"]), "tokio-mutex": ("fanin-tokio", ["--way", "mutex"]),
     "go": ("fanin-go", ["--way", "channel"]), "go-conn": ("fanin-go", ["--way", "conn"]),
     "erlang": ("fanin-erlang", []), "ck": ("fanin-ck", []), "mpsc": ("fanin-mpsc", []), "mutex": ("fanin-mutex", []),
+    "idle-ports": ("weir", ["--idle-ports", str(IDLE_PORTS)]), "idle-channels": ("weir", ["--idle-channels", str(IDLE_CHANNELS)]),
     "dup": ("fanin-dup", []), "dup-split": ("fanin-dup", ["--way", "split"]), "blast": ("fanin-blast", []),
 }
 WAY3 = ["weir", "weir-port", "weir-shard", "tokio", "go", "erlang", "ck", "mpsc"]
@@ -104,5 +107,8 @@ def cases(options):
     yield Ways(options, "paced P=16", timed, "--producers", "16", "--rate", str(RATE), sink=(), quick=True, rounds_most=11)
     yield Ways(options, "stall P=16 C=16", [*WAY3, *WAY2], "--producers", "16", "--rate", str(RATE), "--refuse", *ends(1024, 16),
                sink=("--stall", str(STALL_SECONDS), "--receive-bytes", str(SINK_BYTES)), seconds=3, rounds_most=5)
+    yield Ways(options, "16 a commit, P=16", ["weir", "weir-port", "tokio", "go", "ck", "blast"], "--producers", "16", "--batch", "16",
+               sides_more={"blast": ["--producers", "1", "--bytes", "64"]}, rounds_most=11)
+    yield Ways(options, "beside idle ones, P=16", ["weir", "idle-ports", "idle-channels"], "--producers", "16", rounds_most=11)
     yield Ways(options, "slow peer P=16", ["dup", "weir", "mutex", "tokio-mutex", "go", "tokio"], "--producers", "16",
                *ends(1024, 1), sink=("--slow-bps", str(SLOW_BYTES)), torn_allowed=True, rounds_most=3, quick=True)
