@@ -25,8 +25,12 @@
 #define LIVE_SANITIZED 0
 #endif
 
-/* What a sanitizer costs: limits are multiplied by it, counts divided. */
+/* What a sanitizer costs, and counting what is reached: limits are multiplied by it, counts divided. */
+#ifdef WEIR_COVERAGE
+#define LIVE_SLOWER 5
+#else
 #define LIVE_SLOWER (LIVE_SANITIZED ? 5 : 1)
+#endif
 /* Longer than anything may take that is to happen at all. */
 #define LIVE_PATIENCE_S  (10 * LIVE_SLOWER)
 #define LIVE_PATIENCE_NS (LIVE_PATIENCE_S * WEIR_SECOND)
