@@ -253,7 +253,8 @@ static void channel_open(void)
     scene_open();
     for (uint32_t i = 0; i < HAMMER_SLOTS; i++) {
         weir_channel *channel = &slots[i].channel;
-        *channel = (weir_channel){.port = &scene.port, .number = i, .place = i, .ends = slots[i].ends, .ends_count = ENDS};
+        *channel =
+            (weir_channel){.port = &scene.port, .number = i, .place = i, .ends = slots[i].ends, .ends_count = ENDS, .share = RING_BYTES};
         w_spsc_init(&channel->ring, slots[i].data, RING_BYTES);
     }
 }
