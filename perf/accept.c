@@ -133,8 +133,7 @@ static error_t accept_parse(int key, char *text, struct argp_state *state)
         accept->bytes = (uint32_t)option_count(state, "--bytes", text, 1, ACCEPT_BYTES_MOST);
         return 0;
     case ACCEPT_FRAMING:
-        if (!pattern_framing_parse(&accept->framing, text))
-            argp_error(state, "--framing wants frame, line or raw, not '%s'", text);
+        accept->framing = (enum pattern_framing)option_choice(state, "--framing", text, pattern_framing_names);
         return 0;
     case ACCEPT_SECONDS:
         accept->measure_ns = option_seconds_ns(state, "--seconds", text, 0.01, 86400);
@@ -401,7 +400,7 @@ static void accept_print_json(const struct accept *accept, const struct accept_r
 {
     printf("{\"tool\":\"accept\",\"in_flight\":%u,\"touched\":%s,\"graceful\":%s,\"answer\":\"%s\",\"bytes\":%u,\"framing\":\"%s\"",
            accept->in_flight, accept->touch ? "true" : "false", accept->graceful ? "true" : "false", accept_answer(accept), accept->bytes,
-           pattern_framing_name(accept->framing));
+           pattern_framing_names[accept->framing]);
     printf(",\"seconds\":%.6f,\"connections\":%" PRIu64 ",\"connections_per_second\":%.1f", (double)result->elapsed_ns / 1e9,
            result->connection_count, accept_rate(result));
     printf(",\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"max_us\":%.3f", histogram_mean(&result->latency) / 1e3,

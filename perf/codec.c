@@ -100,14 +100,11 @@ static int codec_make_line_crlf(weir_codec *codec)
     return weir_codec_line(codec, CODEC_BYTES_MOST, true);
 }
 
-static const struct codec_kind {
-    const char *name;
-    int (*make)(weir_codec *codec);
-} codec_kinds[] = {
-    {"frame", codec_make_u32},     {"frame-u8", codec_make_u8}, {"frame-u16", codec_make_u16},       {"frame-u64", codec_make_u64},
-    {"varint", codec_make_varint}, {"line", codec_make_line},   {"line-crlf", codec_make_line_crlf}, {"raw", weir_codec_raw},
+static const char *const codec_names[] = {"frame", "frame-u8", "frame-u16", "frame-u64", "varint", "line", "line-crlf", "raw", NULL};
+static int (*const codec_makers[])(weir_codec *codec) = {
+    codec_make_u32, codec_make_u8, codec_make_u16, codec_make_u64, codec_make_varint, codec_make_line, codec_make_line_crlf, weir_codec_raw,
 };
-#define CODEC_KINDS (sizeof codec_kinds / sizeof *codec_kinds)
+#define CODEC_KINDS (sizeof codec_makers / sizeof *codec_makers)
 
 static const uint32_t codec_sizes[] = {16, 64, 256, 1024, 4096, 16384, 65536};
 #define CODEC_SIZES_MOST 16u
@@ -239,7 +236,7 @@ static void codec_bench_destroy(struct codec_bench *bench)
 }
 
 /* False when memory is short. A codec that cannot say the size leaves stream_bytes 0. */
-static bool codec_bench_create(struct codec_bench *bench, const struct codec_kind *kind, uint32_t message_bytes, uint32_t piece_bytes)
+static bool codec_bench_create(struct codec_bench *bench, uint32_t kind, uint32_t message_bytes, uint32_t piece_bytes)
 {
     *bench = (struct codec_bench){.message_bytes = message_bytes, .piece_bytes = piece_bytes};
     bench->count = CODEC_BUFFER_BYTES / message_bytes;
@@ -249,7 +246,7 @@ static bool codec_bench_create(struct codec_bench *bench, const struct codec_kin
     bench->payload = malloc(message_bytes);
     bench->stream = malloc(room_bytes);
     bench->room = malloc(room_bytes);
-    if (bench->payload == NULL || bench->stream == NULL || bench->room == NULL || kind->make(&bench->codec) != 0)
+    if (bench->payload == NULL || bench->stream == NULL || bench->room == NULL || codec_makers[kind](&bench->codec) != 0)
         return false;
     for (uint32_t i = 0; i < message_bytes; i++)
         bench->payload[i] = (uint8_t)('a' + i % 26);
@@ -291,14 +288,9 @@ struct codec {
 static error_t codec_parse(int key, char *text, struct argp_state *state)
 {
     struct codec *codec = state->input;
-    uint32_t kind = 0;
     switch (key) {
     case CODEC_CODEC:
-        while (kind < CODEC_KINDS && strcmp(text, codec_kinds[kind].name) != 0)
-            kind++;
-        if (kind == CODEC_KINDS)
-            argp_error(state, "--codec wants frame, frame-u8, frame-u16, frame-u64, varint, line, line-crlf or raw, not '%s'", text);
-        codec->kinds |= 1u << kind;
+        codec->kinds |= 1u << option_choice(state, "--codec", text, codec_names);
         return 0;
     case CODEC_BYTES:
         if (codec->size_count == CODEC_SIZES_MOST)
@@ -328,18 +320,17 @@ static double codec_gigabytes(const struct codec_bench *bench, double ns)
     return ns > 0 ? bench->message_bytes / ns : 0;
 }
 
-static void codec_print(const struct codec *codec, const struct codec_kind *kind, const struct codec_bench *bench,
-                        const struct codec_result *result)
+static void codec_print(const struct codec *codec, uint32_t kind, const struct codec_bench *bench, const struct codec_result *result)
 {
     const struct {
         const char *name;
         double ns;
     } figures[] = {{"cut", result->cut_ns}, {"pieces", result->pieces_ns}, {"seal", result->seal_ns}, {"encode", result->encode_ns}};
     if (codec->json)
-        printf("{\"tool\":\"codec\",\"codec\":\"%s\",\"bytes\":%u,\"piece\":%u,\"messages\":%u", kind->name, bench->message_bytes,
+        printf("{\"tool\":\"codec\",\"codec\":\"%s\",\"bytes\":%u,\"piece\":%u,\"messages\":%u", codec_names[kind], bench->message_bytes,
                bench->piece_bytes, bench->count);
     else
-        printf("%-10s %8u", kind->name, bench->message_bytes);
+        printf("%-10s %8u", codec_names[kind], bench->message_bytes);
     for (unsigned i = 0; i < sizeof figures / sizeof *figures; i++)
         if (codec->json)
             printf(",\"%s_ns\":%.3f,\"%s_gigabytes_per_second\":%.3f", figures[i].name, figures[i].ns, figures[i].name,
@@ -351,7 +342,7 @@ static void codec_print(const struct codec *codec, const struct codec_kind *kind
 }
 
 /* False when messages did not come out as they went in, or memory is short. */
-static bool codec_measure(const struct codec *codec, const struct codec_kind *kind, uint32_t message_bytes)
+static bool codec_measure(const struct codec *codec, uint32_t kind, uint32_t message_bytes)
 {
     struct codec_bench bench;
     struct codec_result result;
@@ -368,9 +359,9 @@ static bool codec_measure(const struct codec *codec, const struct codec_kind *ki
     if (good && says)
         codec_print(codec, kind, &bench, &result);
     else if (good && codec->sized)
-        fprintf(stderr, "weir-perf: %s cannot say that a message has %u bytes\n", kind->name, message_bytes);
+        fprintf(stderr, "weir-perf: %s cannot say that a message has %u bytes\n", codec_names[kind], message_bytes);
     else if (!good)
-        fprintf(stderr, "weir-perf: %s, %u bytes: %s\n", kind->name, message_bytes,
+        fprintf(stderr, "weir-perf: %s, %u bytes: %s\n", codec_names[kind], message_bytes,
                 created ? "messages did not come out as they went in" : "no memory for it");
     codec_bench_destroy(&bench);
     return good;
@@ -396,6 +387,6 @@ int codec_command(int argc, char **argv)
     for (uint32_t kind = 0; kind < CODEC_KINDS; kind++)
         for (uint32_t i = 0; i < codec.size_count; i++)
             if (codec.kinds == 0 || (codec.kinds & 1u << kind) != 0)
-                good = codec_measure(&codec, &codec_kinds[kind], codec.sizes[i]) && good;
+                good = codec_measure(&codec, kind, codec.sizes[i]) && good;
     return good ? 0 : 1;
 }

@@ -127,8 +127,7 @@ static error_t conns_parse(int key, char *text, struct argp_state *state)
         conns->rate = option_count(state, "--rate", text, 1, 10000000);
         return 0;
     case CONNS_FRAMING:
-        if (!pattern_framing_parse(&conns->framing, text))
-            argp_error(state, "--framing wants frame, line or raw, not '%s'", text);
+        conns->framing = (enum pattern_framing)option_choice(state, "--framing", text, pattern_framing_names);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not an option; the server goes behind --connect", text);

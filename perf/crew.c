@@ -137,21 +137,6 @@ static void crew_parse_address(struct crew_plan *plan, const struct argp_state *
     plan->addressed = true;
 }
 
-static void crew_parse_way(struct crew *crew, const struct argp_state *state, const char *text)
-{
-    const char *const *ways = crew->side->ways;
-    for (uint32_t i = 0; ways[i] != NULL; i++) {
-        if (strcmp(text, ways[i]) != 0)
-            continue;
-        crew->plan.way = i;
-        return;
-    }
-    char known[128] = "";
-    for (uint32_t i = 0; ways[i] != NULL; i++)
-        snprintf(known + strlen(known), sizeof known - strlen(known), i == 0 ? "%s" : ", %s", ways[i]);
-    argp_error(state, "--way wants one of %s, not '%s'", known, text);
-}
-
 /* The options that are a word alone. */
 static error_t crew_parse_word(int key, struct crew_plan *plan)
 {
@@ -221,7 +206,7 @@ static error_t crew_parse(int key, char *text, struct argp_state *state)
         crew_parse_address(plan, state, text);
         return 0;
     case CREW_WAY:
-        crew_parse_way(crew, state, text);
+        plan->way = option_choice(state, "--way", text, crew->side->ways);
         return 0;
     case CREW_CONNECTIONS:
         plan->connection_count = (uint32_t)option_count(state, "--connections", text, 1, DRAIN_CONNECTIONS_MOST);

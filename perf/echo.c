@@ -98,8 +98,7 @@ static error_t echo_parse(int key, char *text, struct argp_state *state)
         plan->bytes = (uint32_t)option_count(state, "--bytes", text, 1, PATTERN_BYTES_MOST);
         return 0;
     case ECHO_FRAMING:
-        if (!pattern_framing_parse(&plan->framing, text))
-            argp_error(state, "--framing wants frame, line or raw, not '%s'", text);
+        plan->framing = (enum pattern_framing)option_choice(state, "--framing", text, pattern_framing_names);
         return 0;
     case ARGP_KEY_ARG:
         argp_error(state, "'%s' is not an option; the server goes behind --connect", text);
@@ -134,7 +133,7 @@ static void echo_print_json(const struct load_plan *plan, const struct load_resu
 {
     double rate = echo_rate(result);
     printf("{\"tool\":\"echo\",\"connections\":%u,\"depth\":%u,\"bytes\":%u,\"framing\":\"%s\",\"rate\":%" PRIu64 ",\"seconds\":%.6f",
-           plan->connections, plan->depth, plan->bytes, pattern_framing_name(plan->framing), plan->rate, (double)result->elapsed_ns / 1e9);
+           plan->connections, plan->depth, plan->bytes, pattern_framing_names[plan->framing], plan->rate, (double)result->elapsed_ns / 1e9);
     printf(",\"messages\":%" PRIu64 ",\"messages_per_second\":%.1f,\"bytes_per_second\":%.1f", result->message_count, rate,
            rate * plan->bytes);
     printf(",\"mean_us\":%.3f,\"p50_us\":%.3f,\"p90_us\":%.3f,\"p99_us\":%.3f,\"p999_us\":%.3f,\"max_us\":%.3f",
@@ -157,7 +156,7 @@ static void echo_print_plan(const struct load_plan *plan, const struct load_resu
     printf("server       %s\n", plan->address->text);
     printf("load         %s connection%s, ", report_number(text, plan->connections, 0), plan->connections == 1 ? "" : "s");
     printf("at most %s under way on each, ", report_number(text, plan->depth, 0));
-    printf("%s bytes (%s)\n", report_number(text, plan->bytes, 0), pattern_framing_name(plan->framing));
+    printf("%s bytes (%s)\n", report_number(text, plan->bytes, 0), pattern_framing_names[plan->framing]);
     if (plan->rate > 0)
         printf("             open loop, %s messages/s due, ", report_number(text, (double)plan->rate, 0));
     else

@@ -21,7 +21,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include <weir/weir.h>
@@ -90,9 +89,7 @@ static error_t fanout_parse(int key, char *text, struct argp_state *state)
         fanout->shards = (uint32_t)option_count(state, "--shards", text, 1, 64);
         return 0;
     case FANOUT_WAY:
-        fanout->by_port = strcmp(text, "port") == 0;
-        if (!fanout->by_port && strcmp(text, "local") != 0)
-            argp_error(state, "--way wants local or port, not '%s'", text);
+        fanout->by_port = option_choice(state, "--way", text, (const char *const[]){"local", "port", NULL}) == 1;
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;

@@ -48,7 +48,7 @@ static const char limit_help[] =
 /* What is measured: bits of limit.kinds. */
 enum limit_kind { LIMIT_PINGPONG, LIMIT_BYTES, LIMIT_LINE, LIMIT_WAKE, LIMIT_ENTER, LIMIT_COPY, LIMIT_KINDS };
 
-static const char *const limit_names[LIMIT_KINDS] = {"pingpong", "bytes", "line", "wake", "enter", "copy"};
+static const char *const limit_names[LIMIT_KINDS + 1] = {"pingpong", "bytes", "line", "wake", "enter", "copy", NULL};
 
 enum limit_figure {
     LIMIT_BLOCKING_P50,
@@ -101,14 +101,9 @@ struct limit {
 static error_t limit_parse(int key, char *text, struct argp_state *state)
 {
     struct limit *limit = state->input;
-    uint32_t kind = 0;
     switch (key) {
     case LIMIT_ONLY:
-        while (kind < LIMIT_KINDS && strcmp(text, limit_names[kind]) != 0)
-            kind++;
-        if (kind == LIMIT_KINDS)
-            argp_error(state, "--only wants pingpong, bytes, line, wake, enter or copy, not '%s'", text);
-        limit->kinds |= 1u << kind;
+        limit->kinds |= 1u << option_choice(state, "--only", text, limit_names);
         return 0;
     case LIMIT_SECONDS:
         limit->bound.measure_ns = option_seconds_ns(state, "--seconds", text, 0.01, 3600);

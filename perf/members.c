@@ -72,8 +72,7 @@ static error_t members_parse(int key, char *text, struct argp_state *state)
         members->address = text;
         return 0;
     case MEMBERS_FRAMING:
-        if (!wire_find(text, &members->plan.framing))
-            argp_error(state, "--framing wants frame, resp, nats or zmtp, not '%s'", text);
+        members->plan.framing = (enum wire_framing)option_choice(state, "--framing", text, wire_framing_names);
         return 0;
     case MEMBERS_SILENT:
         members->plan.silent = true;

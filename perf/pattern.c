@@ -8,26 +8,12 @@
 #define PATTERN_NUMBER_BYTES 8u
 #define PATTERN_HEAD_MOST    12u /* length field and number */
 
-static const char *const pattern_framing_names[] = {
+const char *const pattern_framing_names[] = {
     [PATTERN_FRAME] = "frame",
     [PATTERN_LINE] = "line",
     [PATTERN_RAW] = "raw",
+    NULL,
 };
-
-bool pattern_framing_parse(enum pattern_framing *framing, const char *text)
-{
-    for (unsigned i = 0; i < sizeof pattern_framing_names / sizeof *pattern_framing_names; i++)
-        if (strcmp(text, pattern_framing_names[i]) == 0) {
-            *framing = (enum pattern_framing)i;
-            return true;
-        }
-    return false;
-}
-
-const char *pattern_framing_name(enum pattern_framing framing)
-{
-    return pattern_framing_names[framing];
-}
 
 static void pattern_put_little(uint8_t *to, uint64_t value, uint32_t count)
 {

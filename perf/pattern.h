@@ -29,8 +29,7 @@ struct pattern {
 };
 
 /* "frame", "line" or "raw"; false for anything else. */
-bool pattern_framing_parse(enum pattern_framing *framing, const char *text);
-const char *pattern_framing_name(enum pattern_framing framing);
+extern const char *const pattern_framing_names[]; /* by enum pattern_framing; the last is NULL */
 
 /* False when memory is short. `payload_bytes` is 1 or more. */
 bool pattern_create(struct pattern *pattern, enum pattern_framing framing, uint32_t payload_bytes, uint32_t batch_count);

@@ -16,16 +16,7 @@ static const char wire_nats_welcome[] = "PONG\r\n";
 static const char wire_ready[] = "\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
 static const char wire_subscription[] = "\x00\x01\x01";
 
-bool wire_find(const char *name, enum wire_framing *framing)
-{
-    static const char *const names[] = {[WIRE_FRAME] = "frame", [WIRE_RESP] = "resp", [WIRE_NATS] = "nats", [WIRE_ZMTP] = "zmtp"};
-    for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcmp(name, names[i]) == 0) {
-            *framing = (enum wire_framing)i;
-            return true;
-        }
-    return false;
-}
+const char *const wire_framing_names[] = {[WIRE_FRAME] = "frame", [WIRE_RESP] = "resp", [WIRE_NATS] = "nats", [WIRE_ZMTP] = "zmtp", NULL};
 
 static uint32_t wire_zmtp_head(uint8_t *head, uint32_t payload_bytes)
 {

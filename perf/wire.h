@@ -35,8 +35,7 @@ struct wire {
     const char *aside;    /* what may come between two messages and is none, its first byte no head's first; or NULL */
 };
 
-/* False: there is no framing of that name. */
-bool wire_find(const char *name, enum wire_framing *framing);
+extern const char *const wire_framing_names[]; /* by enum wire_framing; the last is NULL */
 
 void wire_init(struct wire *wire, enum wire_framing framing, uint32_t payload_bytes);
 

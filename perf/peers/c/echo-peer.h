@@ -37,8 +37,7 @@ static inline error_t echo_peer_option(int key, char *text, struct argp_state *s
             argp_error(state, "--listen '%s' %s", text, problem != NULL ? problem : "is not tcp://host:port");
         return 0;
     case 'f':
-        if (!pattern_framing_parse(&peer->framing, text))
-            argp_error(state, "--framing wants frame, line or raw, not '%s'", text);
+        peer->framing = (enum pattern_framing)option_choice(state, "--framing", text, pattern_framing_names);
         return 0;
     case 't':
         peer->threads = (uint32_t)option_count(state, "--threads", text, 1, ECHO_PEER_THREADS_MOST);

@@ -36,8 +36,8 @@
 
 enum via { VIA_RING, VIA_SYNC, VIA_EVENTFD, VIA_FUTEX, VIA_COUNT };
 
-static const char *const via_names[VIA_COUNT] = {"msgring", "msgring-sync", "eventfd", "futex"};
-static const char *const via_options[VIA_COUNT] = {"ring", "sync", "eventfd", "futex"};
+static const char *const via_names[] = {"msgring", "msgring-sync", "eventfd", "futex"};
+static const char *const via_options[] = {"ring", "sync", "eventfd", "futex", NULL};
 
 /* --- an io_uring, as far as it takes here --- */
 
@@ -246,10 +246,7 @@ static error_t hop_parse(int key, char *text, struct argp_state *state)
         state->child_inputs[0] = &hop->plan;
         return 0;
     case 'v':
-        for (hop->via = 0; hop->via < VIA_COUNT; hop->via++)
-            if (strcmp(text, via_options[hop->via]) == 0)
-                return 0;
-        argp_error(state, "--via wants ring, sync, eventfd or futex, not '%s'", text);
+        hop->via = (enum via)option_choice(state, "--via", text, via_options);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
