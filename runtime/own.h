@@ -96,7 +96,7 @@ void w_own_told(weir_channel *channel, weir_port_event_kind kind);
 /* Is there something to send? If not it is idle from here on (and its bell will ring), or `over`: the producer has closed it and all is sent. */
 enum w_own_look { W_OWN_SOMETHING, W_OWN_IDLE, W_OWN_OVER };
 enum w_own_look w_own_look(weir_channel *channel);
-/* So many share: tells it what it may hold, if it is one of them. */
+/* So many share: tells it what it may hold, if it is one of them (then there is one at least). */
 void w_own_share(weir_channel *channel, uint32_t count);
 /* What a run would have at most; and begins one with what the last look has seen, at most half of what it may hold: its bytes. */
 uint32_t w_own_waiting(const weir_channel *channel);

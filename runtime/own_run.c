@@ -45,10 +45,11 @@ static uint32_t own_half_bytes(const weir_channel *channel)
 
 void w_own_share(weir_channel *channel, uint32_t count)
 {
+    if (!channel->shares)
+        return;
     uint32_t share = count < W_OWN_TOGETHER_BYTES / W_OWN_SHARE_BYTES ? W_OWN_TOGETHER_BYTES / count : W_OWN_SHARE_BYTES;
     /* Relaxed: a bound; nothing is read by it. */
-    if (channel->shares)
-        atomic_store_explicit(&channel->share, w_base_min_u32(share, channel->ring.bytes), memory_order_relaxed);
+    atomic_store_explicit(&channel->share, w_base_min_u32(share, channel->ring.bytes), memory_order_relaxed);
 }
 
 uint32_t w_own_waiting(const weir_channel *channel)

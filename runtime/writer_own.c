@@ -44,7 +44,7 @@ static void side_share(struct w_writer_side *side, uint32_t sharing)
     /* Behind this many each has the least, one more or less. */
     bool same = w_base_min_u32(side->sharing, sharing) >= W_OWN_TOGETHER_BYTES / W_OWN_SHARE_BYTES;
     side->sharing = sharing;
-    for (weir_channel *channel = side->own_all; channel != NULL && !same && sharing > 0; channel = channel->next_of_all)
+    for (weir_channel *channel = side->own_all; channel != NULL && !same; channel = channel->next_of_all)
         w_own_share(channel, sharing);
 }
 
