@@ -141,23 +141,31 @@ def say(text=""):
     print(text, flush=True)
 
 
-def machine():
-    model = platform.machine()
+def cpu_model():
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
         match = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read(), re.MULTILINE)
-    if match:
-        model = match.group(1)
-    return f"{model}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.datetime.now():%Y-%m-%d %H:%M}"
+    return match.group(1) if match else platform.machine()
 
 
-def spread(values):
+def machine():
+    return f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.datetime.now():%Y-%m-%d %H:%M}"
+
+
+def quartiles(values):
+    """The lower one, the median, the upper one; of a single value three times that, of none None."""
+    if len(values) < 2:
+        return (values[0],) * 3 if values else None
+    return tuple(statistics.quantiles(values, n=4, method="inclusive"))
+
+
+def spread(values, decimals=3):
     """Median and quartiles."""
     if not values:
         return "-"
     if len(values) == 1:
-        return f"{values[0]:.3f}"
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return f"{middle:.3f} ({low:.3f}-{high:.3f})"
+        return f"{values[0]:.{decimals}f}"
+    low, middle, high = quartiles(values)
+    return f"{middle:.{decimals}f} ({low:.{decimals}f}-{high:.{decimals}f})"
 
 
 # --- options ---

@@ -44,6 +44,9 @@ class Case:
     def program(self, side):
         raise NotImplementedError
 
+    def times(self):
+        return ["--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup)]
+
     def side_seconds(self):
         return self.options.seconds + self.options.warmup + 0.35
 
@@ -115,7 +118,7 @@ def run_case(case, rounds, deadline, write, status):
             while True:
                 progress(f"{status}{case.label()}, round {number + 1} of {rounds}")
                 order, figures, machine = run_round(case, number)
-                again = machine["disturbed"] and case.repeats_left > 0 and time.monotonic() < deadline
+                again = machine["disturbed"] and case.repeats_left > 0
                 line = {"section": case.section, "case": case.name, "round": number, "order": order, "machine": machine, "again": again}
                 write({**line, "sides": figures})
                 if not again:
@@ -131,7 +134,7 @@ def run_case(case, rounds, deadline, write, status):
 def plan_rounds(cases, seconds, most):
     """As many rounds of each case as fit: the same number of all, but for those that want fewer."""
     if most is not None:
-        return {case: min(most, case.rounds_most) if case.rounds_most < LEAST_ROUNDS else most for case in cases}
+        return dict.fromkeys(cases, most)
     for rounds in range(max(case.rounds_most for case in cases), LEAST_ROUNDS, -1):
         if sum(min(rounds, case.rounds_most) * case.round_seconds() for case in cases) <= seconds * SLACK:
             break

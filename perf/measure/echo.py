@@ -23,6 +23,7 @@ def weir_program(options, name):
 
 class Echo(Case):
     section = "echo"
+    spin = True  # the load does not sleep
 
     def __init__(self, options, name, sides, load, rate=0, quick=False):
         super().__init__(options, name, sides)
@@ -50,14 +51,13 @@ class Echo(Case):
             self.servers[side] = Server(side, self.command(side), SERVER_CORE)
 
     def close(self):
-        for server in self.servers.values():
+        for server in reversed(self.servers.values()):  # a proxy before the server behind it
             server.stop()
 
     def measure(self, side):
         server = self.servers[side]
-        command = [weir_perf(self.options), "echo", *self.load, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup)]
-        command += ["--connect", server.address, "--server-pid", str(server.process.pid), "--cpu", str(LOAD_CORE), "--spin", "--json"]
-        figures = run_json(command)
+        command = [weir_perf(self.options), "echo", *self.load, *self.times(), *(["--spin"] if self.spin else [])]
+        figures = run_json([*command, "--connect", server.address, "--server-pid", str(server.process.pid), "--cpu", str(LOAD_CORE), "--json"])
         server.wait_for_quiet()
         return figures
 

@@ -28,7 +28,7 @@ class Fanout(Case):
 
     def measure(self, side):
         command = [self.program(side), *(["fanout"] if side.startswith("weir") else []), *WEIR.get(side, [])]
-        command += [*self.arguments, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup), "--json"]
+        command += [*self.arguments, *self.times(), "--json"]
         return run_json(command)
 
 

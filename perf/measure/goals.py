@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """goals: what weir wants to reach beside others, as ratios within rounds, and what it reached. The report begins with where it loses."""
 
-from measure.results import quartiles
+from common import quartiles
+
 from measure.tables import NONE, table
 
 SPEED, CPU = "messages_per_second", "cpu_ns_per_message"

@@ -6,10 +6,15 @@ from measure.case import Case, peer, run_json, weir_perf
 
 SPINNING = ["weir", "ring", "ck", "boost", "go", "tokio", "zmq", "cond"]
 ASLEEP = ["weir", "msgring", "cond", "zmq", "go", "tokio"]
-BARE = ["ring", "ck", "boost", "msgring"]  # one thing only: they spin, or they sleep
 SPIN_US = 200
 GAP_US = 60
 IDLE_PORTS = 256
+
+# weir-perf's; idle-ports is weir beside ports that once sent something.
+WEIR = {"weir": ["hop"], "ring": ["ring"], "idle-ports": ["hop", "--idle-ports", str(IDLE_PORTS)]}
+WAYS = {"go": ["--way", "thread"]}  # goroutines that wait for one another mostly share a core
+# These do one thing only: they spin, or they sleep.
+OWN = {"ring": [], "ck": [], "boost": [], "msgring": ["--gap-us", str(GAP_US)]}
 
 
 class Hop(Case):
@@ -21,32 +26,15 @@ class Hop(Case):
         self.quick = "idle" not in name
 
     def program(self, side):
-        return weir_perf(self.options) if side in ("weir", "ring") else peer(self.options, f"hop-{side}")
+        return weir_perf(self.options) if side in WEIR else peer(self.options, f"hop-{side}")
 
     def measure(self, side):
-        command = [self.program(side), *({"weir": ["hop"], "ring": ["ring"]}.get(side, []))]
-        if side not in BARE:
-            command += self.arguments
-        if side == "go":
-            command += ["--way", "thread"]  # goroutines that wait for one another mostly share a core
-        if side == "msgring":
-            command += ["--gap-us", str(GAP_US)]
-        return run_json([*command, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup), "--json"])
-
-
-class IdleHop(Hop):
-    """weir beside itself with ports that once sent something and are idle now."""
-
-    def program(self, side):
-        return weir_perf(self.options)
-
-    def measure(self, side):
-        command = [self.program(side), "hop", *self.arguments, *(["--idle-ports", str(IDLE_PORTS)] if side == "idle-ports" else [])]
-        return run_json([*command, "--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup), "--json"])
+        return run_json([self.program(side), *WEIR.get(side, []), *WAYS.get(side, []), *OWN.get(side, self.arguments), *self.times(), "--json"])
 
 
 def cases(options):
-    yield Hop(options, "awake", SPINNING, "--spin-us", str(SPIN_US))
-    yield Hop(options, "asleep", ASLEEP, "--spin-us", "0", "--gap-us", str(GAP_US))
-    yield IdleHop(options, "awake, idle ports", ["weir", "idle-ports"], "--spin-us", str(SPIN_US))
-    yield IdleHop(options, "asleep, idle ports", ["weir", "idle-ports"], "--spin-us", "0", "--gap-us", str(GAP_US))
+    awake, asleep = ["--spin-us", str(SPIN_US)], ["--spin-us", "0", "--gap-us", str(GAP_US)]
+    yield Hop(options, "awake", SPINNING, *awake)
+    yield Hop(options, "asleep", ASLEEP, *asleep)
+    yield Hop(options, "awake, idle ports", ["weir", "idle-ports"], *awake)
+    yield Hop(options, "asleep, idle ports", ["weir", "idle-ports"], *asleep)

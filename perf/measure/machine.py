@@ -9,7 +9,7 @@ import resource
 import subprocess
 import time
 
-from common import cpu_seconds_of, running
+from common import cpu_model, cpu_seconds_of, running
 
 STEAL_MOST = 0.02    # of all cores' time in a round; more, and the round is marked and done again
 FOREIGN_MOST = 0.06  # the same, of other programs; ticks are coarse, so less cannot be told from none
@@ -43,11 +43,10 @@ def read(path):
 
 
 def environment():
-    model = re.search(r"^model name\s*:\s*(.*)$", read("/proc/cpuinfo"), re.MULTILINE)
     memory = re.search(r"MemTotal:\s*(\d+)", read("/proc/meminfo"))
     return {
         "kernel": platform.release(),
-        "cpu": model.group(1) if model else platform.machine(),
+        "cpu": cpu_model(),
         "cores": os.cpu_count(),
         "memory_gib": round(int(memory.group(1)) / 2**20, 1) if memory else None,
         "virtual": "hypervisor" in read("/proc/cpuinfo"),

@@ -9,23 +9,20 @@ import tempfile
 from common import Server
 from peers.proxy.proxy import missing, start_proxy
 
-from measure.case import Case, peer, run_json, weir_perf
-from measure.echo import LOAD_CORE, SERVER_CORE
+from measure.case import peer
+from measure.echo import LOAD_CORE, SERVER_CORE, Echo
 
 SIDES = {"weir": "weir-proxy", "haproxy": "haproxy", "nginx": "nginx", "none": None}
 LOADS = ["64:16:64", "16:8:16384", "1000:1:64"]
 WARMUP_SECONDS = 1  # each connection is dialled on by the proxy first
 
 
-class Proxy(Case):
+class Proxy(Echo):
     section = "proxy"
+    spin = False
 
-    def __init__(self, options, load):
-        super().__init__(options, load, SIDES)
-        connections, depth, size = load.split(":")
-        self.load = ["--connections", connections, "--depth", depth, "--bytes", size]
-        self.servers = {}
-        self.directory = None
+    def times(self):
+        return ["--seconds", str(self.options.seconds), "--warmup", str(WARMUP_SECONDS)]
 
     def side_seconds(self):
         return self.options.seconds + WARMUP_SECONDS + 0.5
@@ -41,27 +38,18 @@ class Proxy(Case):
 
     def open(self):
         self.directory = tempfile.TemporaryDirectory(prefix="weir-proxy-")
-        self.servers = {"none": Server("echo", [self.program("none"), "--listen", "tcp://127.0.0.1:0"], LOAD_CORE)}
-        for side, name in SIDES.items():
-            if name is not None and side in self.sides:
-                place = os.path.join(self.directory.name, name)
+        self.servers = {"none": Server("echo", self.command("none"), LOAD_CORE)}
+        for side in self.sides:
+            if side != "none":
+                place = os.path.join(self.directory.name, side)
                 os.mkdir(place)
-                self.servers[side] = start_proxy(name, self.servers["none"].address, place, self.options.binary_dir, SERVER_CORE)
+                self.servers[side] = start_proxy(SIDES[side], self.servers["none"].address, place, self.options.binary_dir, SERVER_CORE)
 
     def close(self):
-        for server in reversed(self.servers.values()):
-            server.stop()
+        super().close()
         self.directory.cleanup()
-
-    def measure(self, side):
-        server = self.servers[side]
-        command = [weir_perf(self.options), "echo", *self.load, "--seconds", str(self.options.seconds), "--warmup", str(WARMUP_SECONDS)]
-        command += ["--connect", server.address, "--server-pid", str(server.process.pid), "--cpu", str(LOAD_CORE), "--json"]
-        figures = run_json(command)
-        server.wait_for_quiet()
-        return figures
 
 
 def cases(options):
     for load in LOADS:
-        yield Proxy(options, load)
+        yield Proxy(options, load, SIDES, load)

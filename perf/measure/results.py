@@ -58,13 +58,3 @@ class Results:
     def ratios(self, section, case, over, under, key):
         pairs = [(pick(figures.get(over, {}), key), pick(figures.get(under, {}), key)) for figures in self.of(section, case)]
         return [a / b for a, b in pairs if a is not None and b]
-
-    def ratio(self, section, case, over, under, key):
-        found = self.ratios(section, case, over, under, key)
-        return statistics.median(found) if found else None
-
-
-def quartiles(values):
-    if len(values) < 2:
-        return (values[0],) * 3 if values else None
-    return tuple(statistics.quantiles(values, n=4, method="inclusive"))

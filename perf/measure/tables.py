@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """tables: Markdown tables from results. Rows are sides, columns are cases."""
 
-from measure.results import quartiles
+from common import quartiles, spread
 
 NONE = "-"
 
@@ -19,11 +19,6 @@ def number(value, scale=1, decimals=None):
     if decimals is None:
         decimals = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
     return f"{value:,.{decimals}f}"
-
-
-def spread(values):
-    found = quartiles(values)
-    return NONE if found is None else f"{found[1]:.2f} ({found[0]:.2f}-{found[2]:.2f})"
 
 
 def figures(results, section, cases, key, scale=1, decimals=None, head="", sides=None):
@@ -46,7 +41,7 @@ def against(results, section, cases, key, over="weir", head=None):
     """The ratio of `over` to each other side within each round."""
     rows = []
     for side in results.sides(section, cases):
-        row = [side, *(spread(results.ratios(section, case, over, side, key)) for case in cases)]
+        row = [side, *(spread(results.ratios(section, case, over, side, key), 2) for case in cases)]
         if side != over and any(cell != NONE for cell in row[1:]):
             rows.append(row)
     return table([head or f"{over} /", *cases], rows)
