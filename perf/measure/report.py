@@ -266,12 +266,14 @@ def shares_of_limit(results):
 def heading(results, command):
     about = results.environment
     others = ", ".join(f"{name} {share:.2f}" for name, share in about.get("others", {}).items()) or "nothing"
+    absent = ", ".join(f"{side} ({program})" for program, side in about.get("missing", {}).items())
     versions = ", ".join(f"{name} {version}" for name, version in about.get("versions", {}).items())
     return [
         "# The measure", goals.losses(results),
         f"Made by `{command}` on {about.get('date', '?')}: {about.get('cpu', '?')}, {about.get('cores', '?')} cores"
         f"{' (virtual)' if about.get('virtual') else ''}, {about.get('memory_gib', '?')} GiB, Linux {about.get('kernel', '?')}. What else ran, in cores: {others}. "
         f"{results.total} rounds, {results.repeated} done again because somebody else was busy, {results.disturbed} kept though disturbed. {versions}.",
+        f"**Not measured, because it is not there:** {absent}." if absent else "",
         "Figures are medians over rounds in which all sides ran one after the other, the order turning around; in brackets the quartiles. Ratios are formed within each "
         "round. What one round gives here and another day gives elsewhere says nothing: only ratios do.",
     ]

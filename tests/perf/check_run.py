@@ -54,7 +54,7 @@ def check_measuring(binaries, directory):
 def check_report(directory):
     """weir twice as fast as go and half as fast as ck, in each of five rounds; one round more was disturbed and done again."""
     machine = {"steal": 0, "foreign": 0, "disturbed": False}
-    lines = [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today", "versions": {}, "others": {}, "command": "perf/run --test"}}]
+    lines = [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today", "versions": {}, "others": {}, "missing": {"fanin-x": "x"}, "command": "perf/run --test"}}]
     for number in range(5):
         sides = {side: {"messages_per_second": speed * (number + 1), "cpu_ns_per_message": 10} for side, speed in (("weir", 2e6), ("go", 1e6), ("ck", 4e6))}
         lines.append({"section": "ways", "case": "P=16", "round": number, "order": list(sides), "machine": machine, "again": False, "sides": sides})
@@ -64,7 +64,7 @@ def check_report(directory):
         file.writelines(json.dumps(line) + "\n" for line in lines)
     run("--again", "--out", directory, "--report", directory)
     must_have(read(directory), "ways P=16, messages/s: 0.50 of ck", "| ways P=16, messages/s | go | 2.00 (2.00-2.00) | at least 3 | **no** |",
-              "| go | 2.00 (2.00-2.00) |", "| ck | 0.50 (0.50-0.50) |", "| weir | 6.00 (4.00-8.00) |", "5 rounds, 1 done again", "the server has ended")
+              "| go | 2.00 (2.00-2.00) |", "| ck | 0.50 (0.50-0.50) |", "| weir | 6.00 (4.00-8.00) |", "5 rounds, 1 done again", "the server has ended", "not there:** x (fanin-x)")
 
 
 if __name__ == "__main__":
