@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_perf: weir-perf as its users have it, a process: that accept, conns, codec and limit count what happened, say what did not, and
+/* test_commands: weir-perf as its users have it, a process: that accept, conns, codec and limit count what happened, say what did not, and
  * tell by their exit code. How fast anything is, is nobody's business here. */
 #include <errno.h>
 #include <math.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "live.h"
+#include "tests/live/live.h"
 
 /* What a run said on both outputs, and how it ended. */
 struct said {
