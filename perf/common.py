@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What compare, hop-compare, fanin-compare and fanout-compare share: processes that end with the script, and what is printed."""
+"""What run, compare, hop-compare and fanout-compare share: processes that end with the script, and what is printed."""
 
 import argparse
 import ctypes

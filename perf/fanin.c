@@ -519,7 +519,7 @@ static const char fanin_help[] =
     "Without --rate it goes as fast as it can: how many messages a second, and what CPU does one cost? With --rate each message is sent at "
     "its time, and the question is how long a send call takes and how long until the message is there.\n\n"
     "The sink is a process of its own and not counted. Times from end to end are those from the send call to the sink's receive.\n\n"
-    "Compare with the peers (build/.../perf/peers/fanin-*) only in alternating runs: perf/fanin-compare does that.\n\n"
+    "Compare with the peers (build/.../perf/peers/fanin-*) only in alternating runs: perf/run --only ways does that.\n\n"
     "The exit code is 0 when every message came as it was sent, 1 when not, 2 when an option is wrong.";
 
 int fanin_command(int argc, char **argv)

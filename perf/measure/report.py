@@ -52,7 +52,8 @@ class Report:
 WAYS_INTRO = """P producers share one TCP connection to a sink, a process of its own. Way 1: everybody has a dup of the descriptor (`dup`; `dup-split`: one reads, one
 writes). Way 2: a lock round the send (`mutex` in C; `tokio-mutex`; `go-conn`: Go's net.Conn has one inside). Way 3: one writer and a channel: `weir` (an own channel for each
 producer), `weir-port`, `weir-shard` (from the connection's own shard), `tokio` (mpsc and a writer task), `go` (channel and bufio), `erlang` (an owning process), `ck` (a Concurrency Kit
-ring for each producer), `mpsc` (one ring for all). `blast` is the limit: one thread that sends ready-made 64 KiB."""
+ring for each producer), `mpsc` (one ring for all). `blast` is the limit: one thread that sends ready-made 64 KiB; `wake` has no connection and
+only wakes a sleeping thread, `wake-alone` with one thread."""
 
 
 def ways(report):
@@ -90,7 +91,7 @@ def latency(report):
         if report.cases("ways", case):
             report.add(title, fields(results, "ways", case, [
                 ("send p50", "send_p50_us", 1, 2), ("send p99", "send_p99_us", 1, 2), ("worst send", "send_max_us", 1, 0),
-                ("end to end p50", "sink.p50_us", 1, 1), ("end to end p99", "sink.p99_us", 1, 1), ("CPU ns a message", CPU, 1, 0)]))
+                ("end to end p50", "sink.p50_us", 1, 1), ("end to end p99", "sink.p99_us", 1, 1), ("CPU ns a message", CPU, 1, 0), ("wakes a message", "wakes_per_message", 1, 2)]))
     if report.cases("ways", "stall P=16 C=16"):
         report.add("One peer of 16 stops reading for a second (1 KiB messages); what the *other* connections see meanwhile (100,000 messages/s in all; who can refuse, refuses):",
                    fields(results, "ways", "stall P=16 C=16", [

@@ -6,7 +6,8 @@
   3  one writer, and a channel to it: weir (an own channel for each producer), weir-port, weir-shard (from the connection's own shard), tokio,
      go, erlang, ck (a ring for each producer), mpsc (one ring for all)
 
-blast is one thread that sends ready-made 64 KiB: the limit of the connection. Nobody is bound to a core, and the sink, a process of its own,
+blast is one thread that sends ready-made 64 KiB: the limit of the connection. wake: no connection, threads that only wake a sleeping one; wake-alone: one of
+them, so that each wake finds a sleeper and an idle core. Nobody is bound to a core, and the sink, a process of its own,
 sleeps when there is nothing: the same for all."""
 
 import json
@@ -25,6 +26,7 @@ PROGRAMS = {  # side: (program, its options)
     "go": ("fanin-go", ["--way", "channel"]), "go-conn": ("fanin-go", ["--way", "conn"]),
     "erlang": ("fanin-erlang", []), "ck": ("fanin-ck", []), "mpsc": ("fanin-mpsc", []), "mutex": ("fanin-mutex", []),
     "idle-ports": ("weir", ["--idle-ports", str(IDLE_PORTS)]), "idle-channels": ("weir", ["--idle-channels", str(IDLE_CHANNELS)]),
+    "wake": ("fanin-wake", []), "wake-alone": ("fanin-wake", []),
     "dup": ("fanin-dup", []), "dup-split": ("fanin-dup", ["--way", "split"]), "blast": ("fanin-blast", []),
 }
 WAY3 = ["weir", "weir-port", "weir-shard", "tokio", "go", "erlang", "ck", "mpsc"]
@@ -77,8 +79,10 @@ class Ways(Case):
         """Its figures, and the sink's. Everything that it sent has to have arrived."""
         name, options = PROGRAMS[side]
         command = [self.program(side), *(["fanin"] if name == "weir" else []), *options]
-        command += [*self.sides_more.get(side, self.arguments), *self.times(), "--connect", self.sink.address, "--json"]
-        mine = run_json(command)
+        command += [*self.sides_more.get(side, self.arguments), *self.times(), "--json"]
+        if name == "fanin-wake":
+            return run_json(command)
+        mine = run_json([*command, "--connect", self.sink.address])
         seen = json.loads(self.sink.read_line(LINE_SECONDS, "what it has seen"))
         harmed = seen["torn"] or seen["harmed"] or seen["out_of_order"] or seen["broken"] or seen["messages_total"] != mine["messages_total"]
         if harmed and not self.torn_allowed:
@@ -102,9 +106,10 @@ def cases(options):
         yield Ways(options, f"P={producers} 1 KiB", every, "--producers", str(producers), *ends(1024, 1), sides_more=alone)
     for connections, producers in ((16, 16), (16, 64), (1000, 16)):
         yield Ways(options, f"P={producers} C={connections}", [*WAY3, *WAY2], "--producers", str(producers), *ends(64, connections), rounds_most=11)
-    timed = ["weir", "weir-spin", *WAY3[1:], *WAY2]
+    timed = ["weir", "weir-spin", *WAY3[1:], *WAY2, "wake", "wake-alone"]
+    alone = {"wake-alone": ["--producers", "1", "--rate", str(RATE // 16)]}
     yield Ways(options, "saturated P=16", [*WAY3, *WAY2], "--producers", "16", "--latency", sink=(), rounds_most=11)
-    yield Ways(options, "paced P=16", timed, "--producers", "16", "--rate", str(RATE), sink=(), quick=True, rounds_most=11)
+    yield Ways(options, "paced P=16", timed, "--producers", "16", "--rate", str(RATE), sink=(), sides_more=alone, quick=True, rounds_most=11)
     yield Ways(options, "stall P=16 C=16", [*WAY3, *WAY2], "--producers", "16", "--rate", str(RATE), "--refuse", *ends(1024, 16),
                sink=("--stall", str(STALL_SECONDS), "--receive-bytes", str(SINK_BYTES)), seconds=3, rounds_most=5)
     yield Ways(options, "16 a commit, P=16", ["weir", "weir-port", "tokio", "go", "ck", "blast"], "--producers", "16", "--batch", "16",
