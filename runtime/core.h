@@ -90,7 +90,8 @@ struct w_core {
     uint32_t looked_link; /* the link looked after last, and what was found there, unread and unrung: where, and since when; 0: nothing */
     uint32_t late_position;
     uint64_t late_since_ns;
-    _Atomic bool over; /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
+    uint64_t sends_seen; /* stats.sends at the last look at the bell */
+    _Atomic bool over;   /* it will look at nothing any more: what lies in rings to it is its ports' to tell */
     /* What lower levels call and higher ones do. conn_word: any thread: {pressed, ending, generation}; 0: there never was such a slot. */
     uint64_t (*conn_word)(const struct w_core *core, uint32_t slot);
     /* The same: the protocol of the connection that an id names, or NULL: it has ended. */

@@ -13,8 +13,10 @@
 #include "runtime/pipe.h"
 #include "runtime/table.h"
 
-#define RECORDS_MAX      4096u /* in a turn */
-#define LINK_RECORDS_MAX 512u  /* of them, of one link before the others have had their turn */
+#define RECORDS_MAX      4096u /* in a turn, */
+#define RECORDS_A_SEND   128u  /* and so many more for each send since the last: about as long as one takes */
+#define SENDS_MAX        4096u
+#define LINK_RECORDS_MAX 512u /* of them, of one link before the others have had their turn */
 #define LATE_NS          (10 * WEIR_MILLISECOND)
 #define MEMBERS_A_RECORD 8u /* a message to so many members of a group counts like one record more */
 
@@ -286,9 +288,17 @@ bool w_crossing_is_short(struct w_core *core)
     return core->stalled != NULL || port->poor || port->later_first != NULL;
 }
 
+/* To many connections at once the sends are what takes time: with records for as long again each of them carries more. */
+static uint32_t crossing_budget(struct w_core *core)
+{
+    uint64_t sends = core->stats.sends - core->sends_seen;
+    core->sends_seen += sends;
+    return RECORDS_MAX + RECORDS_A_SEND * (uint32_t)w_base_min_u64(sends, SENDS_MAX);
+}
+
 void w_crossing_turn(struct w_core *core)
 {
-    uint32_t budget = RECORDS_MAX, number;
+    uint32_t budget = crossing_budget(core), number;
     if (W_UNLIKELY(core->stalled != NULL))
         crossing_retry(core);
     while (budget > 0 && w_bell_hear(&core->bell, &number))
