@@ -72,8 +72,8 @@ static int config_memory(weir_config *c, weir_error *error)
         (result = config_number(&c->assembly_bytes, "assembly_bytes", c->memory_bytes / 4, 64 * KIB, c->memory_bytes, error)) != 0 ||
         (result = config_number_u32(&c->receive_buffers, "receive_buffers", 64, 8, 32768, error)) != 0)
         return result;
-    if ((result = config_number(&c->port_bytes, "port_bytes", 8 * MIB, 64 * KIB, TIB, error)) != 0 ||
-        (result = config_number_u32(&c->ring_bytes, "ring_bytes", 64 * KIB, 16 * KIB, 16 * MIB, error)) != 0 ||
+    if ((result = config_number(&c->port_bytes, "port_bytes", 16 * MIB, 64 * KIB, TIB, error)) != 0 ||
+        (result = config_number_u32(&c->ring_bytes, "ring_bytes", 128 * KIB, 16 * KIB, 16 * MIB, error)) != 0 ||
         (result = config_number_u32(&c->send_bytes, "send_bytes", 256 * KIB, 4 * KIB, 1U << 30, error)) != 0)
         return result;
     if ((c->ring_bytes & (c->ring_bytes - 1)) != 0)

@@ -37,8 +37,8 @@ typedef struct weir_config {
     uint64_t
         assembly_bytes; /* of it, for messages being put together, each a power of two; more, and the one with the most of it ends; 0: a quarter */
     uint64_t
-        port_bytes; /* for each port: its own channels' rings (and a quarter more) and its big messages under way; 0: 8 MiB; 64 KiB to 1 TiB */
-    uint32_t ring_bytes; /* of each message ring, made at first use: a power of two, 16 KiB to 16 MiB; 0: 64 KiB */
+        port_bytes; /* for each port: its own channels' rings (and a quarter more) and its big messages under way; 0: 16 MiB; 64 KiB to 1 TiB */
+    uint32_t ring_bytes; /* of each message ring, made at first use: a power of two, 16 KiB to 16 MiB; 0: 128 KiB */
     uint32_t
         send_bytes; /* the most that one send carries, 4 KiB to 1 GiB; 0: 256 KiB. More: larger batches, and longer waits behind them */
     uint32_t receive_buffers; /* a power of two, 8 to 32768; 0: 64 */

@@ -26,8 +26,8 @@ START_TEST(defaults)
     ck_assert_uint_eq(complete.groups, 256);
     ck_assert_uint_eq(complete.memory_bytes, 64 << 20);
     ck_assert_uint_eq(complete.assembly_bytes, 16 << 20);
-    ck_assert_uint_eq(complete.port_bytes, 8 << 20);
-    ck_assert_uint_eq(complete.ring_bytes, 64 << 10);
+    ck_assert_uint_eq(complete.port_bytes, 16 << 20);
+    ck_assert_uint_eq(complete.ring_bytes, 128 << 10);
     ck_assert_uint_eq(complete.send_bytes, 256 << 10);
     ck_assert_uint_eq(complete.receive_buffers, 64);
     ck_assert_uint_eq(complete.receive_buffer_bytes, 0); /* the engine's */
