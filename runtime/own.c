@@ -139,14 +139,8 @@ void w_own_free_late(weir_channel *channel)
 
 /* --- telling the shard --- */
 
-/* After something has been published, or `closed` set: does the shard still look? */
-static void own_tell(weir_channel *channel)
+static __attribute__((noinline)) void own_ring(weir_channel *channel)
 {
-    /* What was published is stored, then idle is looked at; the shard sets idle, then looks at what is published (w_own_look): with a fence between on
-     * both sides one sees the other. */
-    w_base_fence();
-    if (W_LIKELY(!atomic_load_explicit(&channel->idle, memory_order_relaxed)))
-        return;
     /* Exchange: both may want to clear it, and only one may see to the rest. */
     if (!atomic_exchange(&channel->idle, false))
         return;
@@ -157,6 +151,16 @@ static void own_tell(weir_channel *channel)
         channel->port->stats.wakes++;
         table->engine->wake(core->io);
     }
+}
+
+/* After something has been published, or `closed` set: does the shard still look? */
+static inline void own_tell(weir_channel *channel)
+{
+    /* What was published is stored, then idle is looked at; the shard sets idle, then looks at what is published (w_own_look): with a fence between on
+     * both sides one sees the other. */
+    w_base_fence();
+    if (W_UNLIKELY(atomic_load_explicit(&channel->idle, memory_order_relaxed)))
+        own_ring(channel);
 }
 
 void weir_channel_publish(weir_channel *channel)
@@ -238,7 +242,7 @@ static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channe
     return room;
 }
 
-static int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
+static inline int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
 {
     channel->reserved_bytes = 0;
     if (W_UNLIKELY(own_is_over(channel)))
@@ -246,7 +250,10 @@ static int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
     if (W_UNLIKELY(bytes > channel->ring.bytes / 2))
         return -EMSGSIZE;
     *room = own_room(channel, bytes);
-    if (W_LIKELY(*room != NULL) || (*room = own_wait_for_room(channel, bytes)) != NULL)
+    if (W_LIKELY(*room != NULL))
+        return 0;
+    *room = own_wait_for_room(channel, bytes);
+    if (*room != NULL)
         return 0;
     channel->told_full = true;
     channel->stats.refusals++;
@@ -263,7 +270,7 @@ static inline void own_commit(weir_channel *channel, const uint8_t *room, uint32
     channel->stats.bytes_sent += bytes;
 }
 
-static inline int own_put(weir_channel *channel, const void *data, uint32_t bytes)
+static inline __attribute__((always_inline)) int own_put(weir_channel *channel, const void *data, uint32_t bytes)
 {
     weir_seal seal;
     uint8_t *room;

@@ -49,13 +49,12 @@ struct weir_channel {
     struct w_spsc ring;
 
     /* Words of both. */
-    alignas(64) _Atomic bool idle; /* the shard has found nothing and does not look any more: whoever clears it sees to the rest */
-    _Atomic bool refused;          /* the shard takes nothing new */
-    _Atomic uint32_t share;        /* full at so many bytes, though the ring be larger; written by the shard once it has the channel */
-    _Atomic uint32_t ended;        /* weir_reason + 1; 0: not ended. The shard's last touch */
-    _Atomic uint64_t messages_delivered, bytes_delivered; /* the shard counts, relaxed; whole before `ended` */
-    alignas(64) _Atomic bool waiting;                     /* the producer waits for room */
-    _Atomic bool closed;                                  /* the producer will commit nothing more */
+    alignas(64) _Atomic bool idle;    /* the shard has found nothing and does not look any more: whoever clears it sees to the rest */
+    _Atomic bool refused;             /* the shard takes nothing new */
+    _Atomic uint32_t share;           /* full at so many bytes, though the ring be larger; written by the shard once it has the channel */
+    _Atomic uint32_t ended;           /* weir_reason + 1; 0: not ended. The shard's last touch */
+    alignas(64) _Atomic bool waiting; /* the producer waits for room */
+    _Atomic bool closed;              /* the producer will commit nothing more */
 
     /* The producer's. */
     weir_channel_stats stats; /* but for what the shard counts */
@@ -72,6 +71,8 @@ struct weir_channel {
     uint32_t run_bytes;
     uint32_t run_end, run_pieces; /* position and pieces at its end */
     bool active;                  /* in the writer's list */
+    /* Relaxed, and whole before `ended`. Here, and not beside it: the producer looks there for each message. */
+    _Atomic uint64_t messages_delivered, bytes_delivered;
 };
 
 /* --- the producer's side (own.c) --- */

@@ -211,26 +211,6 @@ void w_port_part(struct w_link *link)
     w_port_unreference(port);
 }
 
-/* --- who is inside --- */
-
-void w_port_enter(weir_port *port, const char *function)
-{
-    if (port->core != NULL) {
-        w_core_require_thread(port->core, function);
-        return;
-    }
-    /* Relaxed, and no exchange: it finds out most of the threads that it should not, and costs nothing. */
-    if (W_UNLIKELY(atomic_load_explicit(&port->busy, memory_order_relaxed)))
-        w_base_misuse(function, "port %u is used by two threads at once", port->number);
-    atomic_store_explicit(&port->busy, true, memory_order_relaxed);
-}
-
-void w_port_leave(weir_port *port)
-{
-    if (port->core == NULL)
-        atomic_store_explicit(&port->busy, false, memory_order_relaxed);
-}
-
 /* --- links --- */
 
 static struct w_link *port_make_link(weir_port *port, uint32_t shard)

@@ -229,8 +229,23 @@ void w_port_close_shard(weir_port *port);
 void w_port_unreference(weir_port *port);
 
 /* The beginning and the end of each public call: aborts when another thread is inside, or, for a shard's port, when it is not the shard's thread. */
-void w_port_enter(weir_port *port, const char *function);
-void w_port_leave(weir_port *port);
+static inline void w_port_enter(weir_port *port, const char *function)
+{
+    if (port->core != NULL) {
+        w_core_require_thread(port->core, function);
+        return;
+    }
+    /* Relaxed, and no exchange: it finds out most of the threads that it should not, and costs nothing. */
+    if (W_UNLIKELY(atomic_load_explicit(&port->busy, memory_order_relaxed)))
+        w_base_misuse(function, "port %u is used by two threads at once", port->number);
+    atomic_store_explicit(&port->busy, true, memory_order_relaxed);
+}
+
+static inline void w_port_leave(weir_port *port)
+{
+    if (port->core == NULL)
+        atomic_store_explicit(&port->busy, false, memory_order_relaxed);
+}
 
 static inline uint32_t w_port_shard_of(weir_id id)
 {
