@@ -27,10 +27,19 @@ static int own_claim_number(struct w_port_table *table, uint32_t *number)
         *number = (first + i) % count;
         /* Acquire: whoever had it before is done with it. */
         if (!atomic_load_explicit(&table->channels[*number], memory_order_relaxed) &&
-            !atomic_exchange_explicit(&table->channels[*number], true, memory_order_acquire))
+            !atomic_exchange_explicit(&table->channels[*number], true, memory_order_acquire)) {
+            atomic_fetch_add_explicit(&table->channels_open, 1, memory_order_relaxed);
             return 0;
+        }
     }
     return -ENOSPC;
+}
+
+static void own_give_number(struct w_port_table *table, uint32_t number)
+{
+    atomic_fetch_sub_explicit(&table->channels_open, 1, memory_order_relaxed);
+    /* Release: whoever claims it next comes after all that was done with it. */
+    atomic_store_explicit(&table->channels[number], false, memory_order_release);
 }
 
 static uint32_t own_free_place(weir_port *port)
@@ -59,15 +68,16 @@ static bool own_claim(weir_port *port, uint32_t *place, uint32_t *number)
     return *place < port->channel_places && own_claim_number(port->table, number) == 0;
 }
 
-/* Rings of a few are large, so that one send carries much, if they are a small part of the memory that there is. */
+/* A power of two. */
 static uint32_t own_default_bytes(const weir_port *port)
 {
-    uint32_t open = 0;
     if (port->pool->budget_bytes < W_OWN_BYTES * W_OWN_PART)
-        return W_OWN_BYTES_MANY;
-    for (uint32_t place = 0; place < port->channel_places && open < W_OWN_MANY; place++)
-        open += port->channels[place] != NULL;
-    return open < W_OWN_MANY ? W_OWN_BYTES : W_OWN_BYTES_MANY;
+        return W_OWN_SHARE_BYTES;
+    /* Relaxed: a hint. This one is among them. */
+    uint32_t open = atomic_load_explicit(&port->table->channels_open, memory_order_relaxed), bytes = W_OWN_BYTES;
+    while (bytes > W_OWN_SHARE_BYTES && bytes > W_OWN_BYTES / open)
+        bytes /= 2;
+    return bytes;
 }
 
 int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir_protocol *protocol, uint32_t bytes, void *user)
@@ -91,7 +101,7 @@ int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir
             w_pool_give(port->pool, ends, ends_count * sizeof *ends);
         if (data != NULL)
             w_pool_give(port->pool, data, bytes);
-        atomic_store_explicit(&port->table->channels[number], false, memory_order_release);
+        own_give_number(port->table, number);
         return -ENOMEM;
     }
     memset(channel, 0, sizeof *channel);
@@ -111,18 +121,11 @@ int w_own_create(weir_channel **pointer, weir_port *port, weir_id id, const weir
     return 0;
 }
 
-static void own_give_number(weir_channel *channel)
-{
-    struct w_port_table *table = channel->port->table;
-    /* Release: whoever claims it next comes after all that was done with it. */
-    atomic_store_explicit(&table->channels[channel->number], false, memory_order_release);
-}
-
 void w_own_destroy(weir_channel *channel)
 {
     weir_port *port = channel->port;
     port->channels[channel->place] = NULL;
-    own_give_number(channel);
+    own_give_number(channel->port->table, channel->number);
     w_pool_give(port->pool, channel->ring.data, channel->ring.bytes);
     w_pool_give(port->pool, channel->ends, own_ends_bytes(channel));
     w_pool_give(port->pool, channel, sizeof *channel);
@@ -131,7 +134,7 @@ void w_own_destroy(weir_channel *channel)
 void w_own_free_late(weir_channel *channel)
 {
     const struct w_pool *pool = channel->port->pool;
-    own_give_number(channel);
+    own_give_number(channel->port->table, channel->number);
     w_pool_give_late(pool, channel->ring.data, channel->ring.bytes);
     w_pool_give_late(pool, channel->ends, own_ends_bytes(channel));
     w_pool_give_late(pool, channel, sizeof *channel);
@@ -306,8 +309,10 @@ int weir_channel_send(weir_channel *channel, const void *data, uint32_t bytes)
 {
     w_port_enter(channel->port, __func__);
     int result = own_put(channel, data, bytes);
-    if (W_LIKELY(result == 0))
-        weir_channel_publish(channel);
+    if (W_LIKELY(result == 0) && W_LIKELY(!w_spsc_is_published(&channel->ring))) {
+        w_spsc_publish(&channel->ring);
+        own_tell(channel);
+    }
     w_port_leave(channel->port);
     return result;
 }

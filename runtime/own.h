@@ -23,11 +23,12 @@
 #define W_OWN_BYTES_MIN 4096u
 #define W_OWN_BYTES_MAX W_SPSC_MAX_BYTES
 
-/* When the options say nothing: the ring of a port's first few, and of the others. */
-#define W_OWN_BYTES      (256u * 1024)
-#define W_OWN_BYTES_MANY (64u * 1024)
-#define W_OWN_MANY       8u
-#define W_OWN_PART       UINT64_C(32) /* the large ones are for who has so many times that memory */
+/* The ring, when the options say nothing: for the first so much, for the others a part of it by how many are open in the runtime, but never less than a share (below).
+ * Measured: what the shard has read lies in its core's cache too, and for each line that the producer then writes again the shard's core must be asked for it: two
+ * thirds of what a message costs a lone producer. A ring of more than the second-level cache is written again only when it has left that. Many producers make the
+ * shard slow enough for that not to matter. */
+#define W_OWN_BYTES (2048u * 1024)
+#define W_OWN_PART  UINT64_C(8) /* the large ones are for who has so many times that memory */
 /* What such channels of one connection hold together, if that leaves each of them the least. Measured: what a send carries grows with what waits, up to about this;
  * more only makes everybody wait longer. */
 #define W_OWN_TOGETHER_BYTES (1024u * 1024)

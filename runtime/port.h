@@ -158,10 +158,11 @@ struct w_port_table {
     struct w_core **cores; /* config->shards of them */
     _Atomic(weir_port *)
         *ports; /* `capacity`: the shards' own first; NULL: free. Claimed by compare and swap, before its links can be rung for */
-    _Atomic bool *channels;        /* config->channels: number in use */
-    _Atomic uint32_t channel_next; /* where a free number is looked for first */
-    _Atomic uint32_t serial;       /* of the port opened last */
-    _Atomic uint64_t orphaned;     /* messages that came back to closed ports */
+    _Atomic bool *channels;         /* config->channels: number in use */
+    _Atomic uint32_t channel_next;  /* where a free number is looked for first */
+    _Atomic uint32_t channels_open; /* numbers in use; a hint of the size of the next one's ring */
+    _Atomic uint32_t serial;        /* of the port opened last */
+    _Atomic uint64_t orphaned;      /* messages that came back to closed ports */
     uint32_t capacity;
 };
 

@@ -27,9 +27,9 @@ extern "C" {
 
 typedef struct weir_channel_options {
     /* Of the ring (a quarter more in memory): a power of two, 4 KiB to 16 MiB; it is full when all of it is taken. A message takes at most half of it, sealed.
-     * 0: 256 KiB, but 64 KiB for a port's ninth channel and those behind it, and where port_bytes (a shard's port: memory_bytes) is below 8 MiB; and how much of it may be taken
-     * depends on how many such channels the connection has: 1 MiB for all of them together, at least 64 KiB for each. So one producer's sends are large, and many do not
-     * make one another wait. */
+     * 0: 2 MiB when it is the only one open in the runtime, of two 1 MiB, and so on down to 64 KiB; 64 KiB too where port_bytes (a shard's port: memory_bytes) is below
+     * 16 MiB. And how much of it may be taken depends on how many such channels the connection has: 1 MiB for all of them together, at least 64 KiB for each. So one
+     * producer's sends are large, and many do not make one another wait. */
     uint32_t bytes;
     void *user; /* handed on in events */
 } weir_channel_options;

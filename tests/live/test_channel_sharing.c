@@ -345,7 +345,7 @@ START_TEST(channels_hold_their_share)
         ports[i] = hall_port(&hall);
     MUST_EQUAL(weir_channel_open(ports[0], hall.seats[0].id, NULL, &channels[0]), 0);
     hall_pass(&hall, MILLISECONDS(5));
-    ABOUT(fill(&hall, channels[0]), 256 * KIB);
+    ABOUT(fill(&hall, channels[0]), MIB);
     for (uint32_t i = 1; i < MANY; i++)
         MUST_EQUAL(weir_channel_open(ports[i / (MANY / 2)], hall.seats[0].id, NULL, &channels[i]), 0);
     hall_pass(&hall, MILLISECONDS(5));
