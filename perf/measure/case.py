@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """case: one thing that is measured, of several sides, in alternating rounds.
 
-A section (ways.py, echo.py ...) makes its cases; run_cases() goes through them. A round runs one side after the other, and the order
-turns around with each round. A round in which somebody else was busy on the machine is marked, kept in the JSON, and done again."""
+A section (ways.py, echo.py ...) makes its cases; run_cases() goes through them. A round runs one side after the other; each round begins
+with another side, and every second one goes backwards. A round in which somebody else was busy on the machine is marked, kept in the JSON, and done again.
+
+Before and after each side it is looked how long a cache line takes from one core to the other: under a hypervisor that changes by the second,
+and it decides how fast everything here is. See results.py for what becomes of it."""
 
 import json
 import math
@@ -92,9 +95,24 @@ def run_json(command, core=None, seconds=LINE_SECONDS):
 # --- rounds ---
 
 
+def order_of(sides, number):
+    first = number % len(sides)
+    order = sides[first:] + sides[:first]
+    return order if number % 2 == 0 else order[::-1]
+
+
+def line_ns(options):
+    """A cache line's way to the other core, now; None: that cannot be told here."""
+    try:
+        return run_json([weir_perf(options), "limit", "--only", "line", "--seconds", "0.01", "--json"])["line_ns"]
+    except Failed:
+        return None
+
+
 def run_round(case, number):
-    order = case.sides if number % 2 == 0 else case.sides[::-1]
+    order = order_of(case.sides, number)
     figures, steal, foreign = {}, 0.0, 0.0
+    line = line_ns(case.options)
     for side in order:
         with Watch() as watch:
             try:
@@ -103,6 +121,8 @@ def run_round(case, number):
                 if case.repeats_left == 0:
                     raise
                 return order, figures, {"steal": steal, "foreign": foreign, "disturbed": True}
+        before, line = line, line_ns(case.options)
+        figures[side]["lines_ns"] = [before, line]
         steal, foreign = max(steal, watch.steal), max(foreign, watch.foreign)
         if watch.disturbed() and case.repeats_left > 0:
             break

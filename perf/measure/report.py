@@ -66,7 +66,7 @@ def ways(report):
     known_table(report)
     if main:
         report.add("Million messages of 64 bytes a second that arrived, median (quartiles):", figures(results, "ways", main, SPEED, 1e6))
-        report.add("The same as ratios within rounds:", against(results, "ways", main, SPEED))
+        report.add("The same as ratios:", against(results, "ways", main, SPEED))
         report.add("CPU a message, ns, of the sending process:", figures(results, "ways", main, CPU))
         places = [int(case[2:]) for case in main]
         path = plot.lines(report.pictures, "ways", "One connection, P producers, 64 B", "producers", "million messages/s",
@@ -275,9 +275,24 @@ def heading(results, command):
         f"{' (virtual)' if about.get('virtual') else ''}, {about.get('memory_gib', '?')} GiB, Linux {about.get('kernel', '?')}. What else ran, in cores: {others}. "
         f"{results.total} rounds, {results.repeated} done again because somebody else was busy, {results.disturbed} kept though disturbed. {versions}.",
         f"**Not measured, because it is not there:** {absent}." if absent else "",
-        "Figures are medians over rounds in which all sides ran one after the other, the order turning around; in brackets the quartiles. Ratios are formed within each "
-        "round. What one round gives here and another day gives elsewhere says nothing: only ratios do.",
+        "Figures are medians over rounds in which all sides ran one after the other, each round beginning with another; in brackets the quartiles. Ratios are formed within "
+        "each round. What one round gives here and another day gives elsewhere says nothing: only ratios do.",
+        moving_cores(results),
     ]
+
+
+def moving_cores(results):
+    """What the reader has to know of a machine whose cores are now near each other and now far."""
+    if not results.cores_move:
+        return ""
+    runs = sum(results.places.values())
+    shares = {place: f"{count / runs:.0%}" for place, count in results.places.items()}
+    return (
+        f"**The cores of this machine move.** A cache line takes {results.nearest_ns:.0f} ns from one to the other at one moment and up to {results.farthest_ns:.0f} at another, "
+        f"and with it goes every figure here. It was measured before and after each run: {shares['near']} of {runs:,} runs had the cores near all the time, {shares['far']} far, "
+        f"and in {shares['moved']} they moved. A case's figures are those of its near runs where each side has at least three, and ratios are formed between runs of a kind only, "
+        "of the same round or of one that is at most two away."
+    )
 
 
 def make(results, directory, command):
