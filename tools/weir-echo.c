@@ -57,7 +57,17 @@ static uint64_t number(struct argp_state *state, const char *option, const char 
     return value;
 }
 
-enum { OPTION_SPIN = 256, OPTION_MAX_MESSAGE, OPTION_IDLE, OPTION_CONNECTIONS, OPTION_LIMITS, OPTION_PIN, OPTION_PLACEMENT, OPTION_STATS };
+enum {
+    OPTION_SPIN = 256,
+    OPTION_MAX_MESSAGE,
+    OPTION_MEMORY,
+    OPTION_IDLE,
+    OPTION_CONNECTIONS,
+    OPTION_LIMITS,
+    OPTION_PIN,
+    OPTION_PLACEMENT,
+    OPTION_STATS
+};
 
 static const struct argp_option options[] = {
     {"listen", 'l', "ADDRESS", 0,
@@ -69,6 +79,8 @@ static const struct argp_option options[] = {
     {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, or raw", 0},
     {"spin-us", OPTION_SPIN, "US", 0, "Look for work so long before sleeping (default 0)", 0},
     {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame 1 MiB, line 64 KiB)", 0},
+    {"memory", OPTION_MEMORY, "MIB", 0, "Each shard's, for what is queued; a quarter of it for messages being put together (default 64)",
+     0},
     {"idle", OPTION_IDLE, "SECONDS", 0, "End connections on which nothing moves for so long (default: never)", 0},
     {"connections", OPTION_CONNECTIONS, "N", 0, "Most connections for each shard (default 16384)", 0},
     {"limits", OPTION_LIMITS, NULL, 0, "Print what all limits add up to before listening", 0},
@@ -98,6 +110,9 @@ static error_t parse(int key, char *text, struct argp_state *state)
         return 0;
     case OPTION_MAX_MESSAGE:
         settings.message_max_bytes = (uint32_t)number(state, "max-message", text, 1, WEIR_MESSAGE_MAX_BYTES);
+        return 0;
+    case OPTION_MEMORY:
+        config->memory_bytes = number(state, "memory", text, 1, 1U << 20) << 20;
         return 0;
     case OPTION_IDLE:
         protocol.limits.idle_ns = number(state, "idle", text, 0, 1000000000) * WEIR_SECOND;
