@@ -20,6 +20,7 @@ from measure.machine import Watch
 
 REPEATS = 2  # of a disturbed round; then it counts as it is
 LINE_SECONDS = 60
+STARTING_SECONDS = 0.2  # and ending
 LEAST_ROUNDS = 3
 SLACK = 0.85  # of the time is planned; the rest is for rounds that are done again
 
@@ -51,7 +52,7 @@ class Case:
         return ["--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup)]
 
     def side_seconds(self):
-        return self.options.seconds + self.options.warmup + 0.35
+        return self.options.seconds + self.options.warmup + STARTING_SECONDS
 
     def round_seconds(self):
         return self.side_seconds() * len(self.sides)
@@ -131,12 +132,13 @@ def run_round(case, number):
 
 def run_case(case, rounds, deadline, write, status):
     case.open()
-    kept = 0
     try:
         for number in range(rounds):
             case.repeats_left = REPEATS
             while True:
                 progress(f"{status}{case.label()}, round {number + 1} of {rounds}")
+                if time.monotonic() > deadline:
+                    case.repeats_left = 0
                 order, figures, machine = run_round(case, number)
                 again = machine["disturbed"] and case.repeats_left > 0
                 line = {"section": case.section, "case": case.name, "round": number, "order": order, "machine": machine, "again": again}
@@ -144,40 +146,45 @@ def run_case(case, rounds, deadline, write, status):
                 if not again:
                     break
                 case.repeats_left -= 1
-            kept += 1
-            if time.monotonic() > deadline and kept >= LEAST_ROUNDS:
+            if time.monotonic() > deadline:
                 break
     finally:
         case.close()
+
+
+def seconds_of(cases, rounds):
+    return sum(min(rounds, case.rounds_most) * case.round_seconds() for case in cases)
+
+
+def least_seconds(cases):
+    """What it takes to measure each of them often enough."""
+    return seconds_of(cases, LEAST_ROUNDS) / SLACK
 
 
 def plan_rounds(cases, seconds, most):
     """As many rounds of each case as fit: the same number of all, but for those that want fewer."""
     if most is not None:
         return dict.fromkeys(cases, most)
-    for rounds in range(max(case.rounds_most for case in cases), LEAST_ROUNDS, -1):
-        if sum(min(rounds, case.rounds_most) * case.round_seconds() for case in cases) <= seconds * SLACK:
-            break
-    else:
-        rounds = LEAST_ROUNDS
+    rounds = max(case.rounds_most for case in cases)
+    while rounds > LEAST_ROUNDS and seconds_of(cases, rounds) > seconds * SLACK:
+        rounds -= 1
     return {case: min(rounds, case.rounds_most) for case in cases}
 
 
 def run_cases(cases, seconds, most, write):
-    """Everything; `write` takes each round. most: rounds, or None: what fits into `seconds`."""
+    """Everything; `write` takes each round. most: rounds, whatever they take; None: what fits into `seconds`."""
     rounds = plan_rounds(cases, seconds, most)
-    total = sum(rounds[case] * case.round_seconds() for case in cases)
-    say(f"{len(cases)} cases, {min(rounds.values())} to {max(rounds.values())} rounds each: some {math.ceil(total / 60)} minutes")
-    began, done = time.monotonic(), 0.0
+    planned = sum(rounds[case] * case.round_seconds() for case in cases)
+    say(f"{len(cases)} cases, {min(rounds.values())} to {max(rounds.values())} rounds each: some {math.ceil(planned / 60)} minutes")
+    end = time.monotonic() + max(seconds, planned) if most is None else math.inf
     for number, case in enumerate(cases):
-        share = done / total if total else 0
-        left = (time.monotonic() - began) / share * (1 - share) if share > 0.02 else total
-        status = f"{number + 1} of {len(cases)}, {math.ceil(left / 60)} min left: "
-        # It may take what was planned for it, and half as much again for rounds that are repeated.
-        deadline = time.monotonic() + 1.5 * rounds[case] * case.round_seconds()
+        status = f"{number + 1} of {len(cases)}, {math.ceil(planned / 60)} min left: "
+        mine = rounds[case] * case.round_seconds()
+        # Of the time that is left it may take the part that is its own of what is left to do: rounds done again included.
+        deadline = time.monotonic() + (end - time.monotonic()) * mine / planned
         try:
             run_case(case, rounds[case], deadline, write, status)
         except Failed as failed:
             say(f"{case.label()} is left out: {failed}")
             write({"section": case.section, "case": case.name, "failed": str(failed)})
-        done += rounds[case] * case.round_seconds()
+        planned -= mine

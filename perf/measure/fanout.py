@@ -18,10 +18,10 @@ class Fanout(Case):
         self.arguments = ["--members", str(members), "--bytes", str(size)] + (["--rate", str(rate)] if rate else [])
         self.members = members
         self.quick = quick
-        self.rounds_most = 11 if members < 10000 else 5
+        self.rounds_most = 7 if members < 10000 else 3
 
     def side_seconds(self):
-        return super().side_seconds() + 0.5 + self.members / 2000
+        return super().side_seconds() + self.members / 4000
 
     def program(self, side):
         return weir_perf(self.options) if side.startswith("weir") else peer(self.options, f"fanout-{side}")

@@ -3,12 +3,13 @@
 
 from common import quartiles
 
+from measure.echo import LOADS
+from measure.proxy import LOADS as PROXIED
 from measure.tables import NONE, table
 
 SPEED, CPU = "messages_per_second", "cpu_ns_per_message"
 RUNTIMES = ["tokio", "go", "erlang", "mutex", "tokio-mutex", "go-conn"]
 ECHOES = ["epoll", "libuv", "libevent", "asio", "tokio", "go"]
-LOADS = ["1:1:64", "64:1:64", "64:16:64", "1000:1:64", "10000:1:64", "16:8:16384"]
 
 
 class Goal:
@@ -30,13 +31,40 @@ class Goal:
         return ratio >= self.bar if self.better > 0 else ratio <= self.bar
 
 
-def goals():
+class Fall(Goal):
+    """How speed goes from the first of two cases to the second: no worse than the peer's does."""
+
+    def __init__(self, section, first, second, key, peer, bar):
+        super().__init__(section, f"{first} to {second}", key, [peer], bar)
+        self.ends = first, second
+
+    def best(self, results):
+        first, second = (results.ratios(self.section, case, self.over, self.peers[0], self.key) for case in self.ends)
+        return self.peers[0], quartiles([a / b for a in second for b in first])
+
+
+class Flat(Goal):
+    """What one of many costs, in one case as in another, of weir alone."""
+
+    def __init__(self, section, few, many, key, bar):
+        super().__init__(section, f"{many} beside {few}", key, ["weir"], bar, -1)
+        self.few, self.many = few, many
+
+    def best(self, results):
+        few, many = (results.values(self.section, case, self.over, self.key) for case in (self.few, self.many))
+        return self.over, quartiles([b / a for a in few for b in many if a])
+
+
+def goals(results):
     for producers in (1, 2, 4, 16, 64):
         case = f"P={producers}"
         yield Goal("ways", case, SPEED, RUNTIMES, 3 if producers >= 16 else 1)
         yield Goal("ways", case, CPU, RUNTIMES, 1, -1)
         yield Goal("ways", case, SPEED, ["ck", "mpsc"], 1.2 if producers <= 16 else 0.95)
         yield Goal("ways", case, CPU, ["ck", "mpsc"], 1, -1)
+    for case in ("P=1 1 KiB", "P=16 1 KiB", "P=16 C=16", "P=64 C=16", "P=16 C=1000"):
+        for key, better in ((SPEED, 1), (CPU, -1)):
+            yield Goal("ways", case, key, [*RUNTIMES, "ck", "mpsc"], 1, better)
     for load in LOADS:
         yield Goal("echo", load, SPEED, ECHOES, 0.96)
         yield Goal("echo", load, "server_cpu_ns_per_message", ECHOES, 1.06, -1)
@@ -45,17 +73,21 @@ def goals():
             for peer, bar in (("tokio", 1.3), ("redis", 2), ("nats", 4)):
                 yield Goal("fanout", f"{members} x {size} B", "deliveries_per_second", [peer], bar)
     yield Goal("hop", "asleep", "p50_ns", ["cond", "zmq", "go", "tokio"], 1, -1)
-    for load in ("64:16:64", "16:8:16384", "1000:1:64"):
+    for load in PROXIED:
         yield Goal("proxy", load, SPEED, ["haproxy", "nginx"], 1)
+    yield Fall("scale", "1 connections", "10000 connections", SPEED, "epoll", 1)
+    idle = [case for case in results.cases("scale") if case.endswith(" idle")]
+    if len(idle) > 1:
+        yield Flat("scale", idle[0], idle[-1], "bytes_per_connection", 1)
 
 
 def scored(results):
     """[(goal, peer, quartiles)] of what was measured."""
-    return [(goal, peer, found) for goal in goals() for peer, found in [goal.best(results)] if found is not None]
+    return [(goal, peer, found) for goal in goals(results) for peer, found in [goal.best(results)] if found is not None]
 
 
 WHAT = {SPEED: "messages/s", CPU: "CPU a message", "server_cpu_ns_per_message": "CPU a message", "deliveries_per_second": "deliveries/s",
-        "p50_ns": "median time"}
+        "p50_ns": "median time", "bytes_per_connection": "bytes a connection"}
 
 
 def losses(results):
@@ -63,7 +95,7 @@ def losses(results):
     worse = [
         f"{goal.section} {goal.case}, {WHAT[goal.key]}: {found[1]:.2f} of {peer}"
         for goal, peer, found in scored(results)
-        if (found[1] < 1 if goal.better > 0 else found[1] > 1)
+        if peer != goal.over and (found[1] < 1 if goal.better > 0 else found[1] > 1)
     ]
     if not worse:
         return "**Where weir loses:** nowhere in what was measured here."

@@ -24,6 +24,7 @@ class Hop(Case):
         super().__init__(options, name, sides)
         self.arguments = list(arguments)
         self.quick = "idle" not in name
+        self.rounds_most = 21 if self.quick else 7
 
     def program(self, side):
         return weir_perf(self.options) if side in WEIR else peer(self.options, f"hop-{side}")

@@ -20,12 +20,13 @@ WARMUP_SECONDS = 1  # each connection is dialled on by the proxy first
 class Proxy(Echo):
     section = "proxy"
     spin = False
+    rounds_most = 11
 
     def times(self):
         return ["--seconds", str(self.options.seconds), "--warmup", str(WARMUP_SECONDS)]
 
     def side_seconds(self):
-        return self.options.seconds + WARMUP_SECONDS + 0.5
+        return self.options.seconds + WARMUP_SECONDS + 0.3
 
     def program(self, side):
         return peer(self.options, "echo-epoll")

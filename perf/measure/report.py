@@ -3,7 +3,7 @@
 
 import os
 
-from measure import goals, plot
+from measure import goals, peers, plot
 from measure.tables import against, fields, figures, number, table
 
 SPEED, CPU = "messages_per_second", "cpu_ns_per_message"
@@ -53,7 +53,7 @@ WAYS_INTRO = """P producers share one TCP connection to a sink, a process of its
 writes). Way 2: a lock round the send (`mutex` in C; `tokio-mutex`; `go-conn`: Go's net.Conn has one inside). Way 3: one writer and a channel: `weir` (an own channel for each
 producer), `weir-port`, `weir-shard` (from the connection's own shard), `tokio` (mpsc and a writer task), `go` (channel and bufio), `erlang` (an owning process), `ck` (a Concurrency Kit
 ring for each producer), `mpsc` (one ring for all). `blast` is the limit: one thread that sends ready-made 64 KiB; `wake` has no connection and
-only wakes a sleeping thread, `wake-alone` with one thread."""
+only wakes a sleeping thread, `wake-alone` with one thread. `ck2` is a second run of `ck`: how far the two are apart is noise."""
 
 
 def ways(report):
@@ -87,8 +87,10 @@ def ways(report):
 
 def latency(report):
     results = report.results
-    for case, title in (("saturated P=16", "At full speed, one send in 64 timed, us:"), ("paced P=16", "100,000 messages/s in all, each at its time, us:")):
-        if report.cases("ways", case):
+    for case in results.cases("ways"):
+        if case.startswith(("saturated", "paced")):
+            rate = case.rpartition(" ")[2]
+            title = "At full speed, one send in 64 timed, us:" if case.startswith("saturated") else f"{rate} in all, each at its time (who cannot is late), us:"
             report.add(title, fields(results, "ways", case, [
                 ("send p50", "send_p50_us", 1, 2), ("send p99", "send_p99_us", 1, 2), ("worst send", "send_max_us", 1, 0),
                 ("end to end p50", "sink.p50_us", 1, 1), ("end to end p99", "sink.p99_us", 1, 1), ("CPU ns a message", CPU, 1, 0), ("wakes a message", "wakes_per_message", 1, 2)]))
@@ -209,13 +211,23 @@ def scale(report):
     if "accepts" in there:
         report.add("Connections opened, answered once and closed:", fields(results, "scale", "accepts", [
             ("per second", "connections_per_second", 1, 0), ("server CPU us each", "server_cpu_ns_per_connection", 1e3, 1), ("p99 us", "p99_us", 1, 0)]))
-    idle = [case for case in there if case.endswith("idle")]
-    if idle:
-        report.add("Bytes for each idle connection, of the server's own memory:", figures(results, "scale", idle, "bytes_per_connection"))
-        report.add("And of the kernel's, both ends together:", figures(results, "scale", idle, "kernel_bytes_per_connection"))
+    idle_connections(report)
     if "10000, 1 % active" in there:
         report.add("10,000 connections, 1 % of them active:", fields(results, "scale", "10000, 1 % active", [
             ("p50 us", "p50_us", 1, 1), ("p99 us", "p99_us", 1, 1), ("CPU ns a message", "server_cpu_ns_per_message", 1, 0)]))
+
+
+def idle_connections(report):
+    results = report.results
+    idle = [case for case in results.cases("scale") if case.endswith("idle")]
+    if not idle:
+        return
+    report.add("Bytes for each idle connection, of the server's own memory:", figures(results, "scale", idle, "bytes_per_connection"))
+    report.add("And of the kernel's, both ends together:", figures(results, "scale", idle, "kernel_bytes_per_connection"))
+    mine, kernel = (results.median("scale", idle[-1], "weir", key) for key in ("bytes_per_connection", "kernel_bytes_per_connection"))
+    if mine and kernel:
+        report.add(f"Here the machine ends: {int(idle[-1].split()[0]):,} connections are what the limit of open files lets one process have. Extrapolated from the last column, and not "
+                   f"measured: a million idle ones would take {mine / 1e3:.1f} GB of weir's memory and {kernel / 2e3:.1f} GB of the kernel's for weir's end.")
 
 
 def proxy(report):
@@ -247,15 +259,21 @@ def shares_of_limit(results):
         if mine and best:
             rows.append([what, number(mine), number(best), f"{mine / best if more else best / mine:.2f}"])
 
-    for producers in (1, 16, 64):
+    for producers in (1, 2, 4, 16, 64):
         row(f"fan-in P = {producers}, messages/s, of a connection's 64 KiB writes", results.median("ways", f"P={producers}", "weir", SPEED),
             results.median("ways", f"P={producers}", "blast", SPEED), True)
     of_limit = lambda key: results.median("limit", "all", "limit", key)  # noqa: E731
     row("echo 1:1:64, us, of a bare ping-pong", results.median("echo", "1:1:64", "weir", "p50_us"), of_limit("pingpong_p50_us"), False)
     row("the same, both spinning", results.median("echo", "1:1:64", "weir-spin", "p50_us"), of_limit("pingpong_spin_p50_us"), False)
+    row("ring awake, ns, of a cache line's way", results.median("hop", "awake", "ring", "p50_ns"), of_limit("line_ns"), False)
     row("hop awake, ns, of a cache line's way", results.median("hop", "awake", "weir", "p50_ns"), of_limit("line_ns"), False)
     row("hop asleep, us, of an eventfd wake", (results.median("hop", "asleep", "weir", "p50_ns") or 0) / 1e3, of_limit("wake_p50_us"), False)
-    for members in (100, 1000):
+    for section, case in (("echo", "16:8:16384"), ("scale", "262144 B")):
+        mine = results.median(section, case, "weir", "bytes_per_second")
+        row(f"{section} {case}, bytes/s there and back, of the loopback's", mine and 2 * mine, of_limit("loopback_bytes_per_second"), True)
+    for load in goals.PROXIED:
+        row(f"proxy {load}, messages/s, of none", results.median("proxy", load, "weir", SPEED), results.median("proxy", load, "none", SPEED), True)
+    for members in (10, 100, 1000, 10000):
         row(f"fan-out to {members}, deliveries/s, of ready batches", results.median("fanout", f"{members} x 64 B", "weir", "deliveries_per_second"),
             results.median("fanout", f"{members} x 64 B", "blast", "deliveries_per_second"), True)
     return rows
@@ -303,6 +321,7 @@ def make(results, directory, command):
     report.add("## What weir wants to reach, and what it reached", goals.goals_table(results))
     for section in (ways, echo, fanout, hop, scale, proxy, limit):
         section(report)
+    report.add("## The others, and what was done for them", peers.INTRO, table(["", ""], [list(row) for row in peers.PEERS]))
     if results.failed:
         report.add("## Left out", "\n".join(f"- {line['section']} {line['case']}: {line['failed'].splitlines()[0][:300]}" for line in results.failed))
     path = os.path.join(directory, "REPORT.md")

@@ -24,6 +24,13 @@ class Scale(Echo):
     section = "scale"
 
 
+class Sizes(Scale):
+    """All of the largest messages are to be under way at once."""
+
+    def command(self, side):
+        return super().command(side) + (["--memory", "256"] if side == "weir" else [])
+
+
 class Shards(Scale):
     """The sides are weir with so many shards; nobody is bound to a core, for there are no more cores than shards."""
 
@@ -74,7 +81,7 @@ def cases(options):
         case.rounds_most = 5
         yield case
     for size in SIZES:
-        case = Scale(options, f"{size} B", SIDES, f"16:4:{size}")
+        case = Sizes(options, f"{size} B", SIDES, f"16:4:{size}")
         case.rounds_most = 5
         yield case
     case = Shards(options, "shards", ["weir 1", "weir 2"], "64:16:64")

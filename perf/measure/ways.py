@@ -7,7 +7,7 @@
      go, erlang, ck (a ring for each producer), mpsc (one ring for all)
 
 blast is one thread that sends ready-made 64 KiB: the limit of the connection. wake: no connection, threads that only wake a sleeping one; wake-alone: one of
-them, so that each wake finds a sleeper and an idle core. Nobody is bound to a core, and the sink, a process of its own,
+them, so that each wake finds a sleeper and an idle core. ck2 is ck once more: how far the two are apart is the noise. Nobody is bound to a core, and the sink, a process of its own,
 sleeps when there is nothing: the same for all."""
 
 import json
@@ -15,7 +15,7 @@ import subprocess
 
 from common import Failed, Server
 
-from measure.case import LINE_SECONDS, Case, peer, run_json, weir_perf
+from measure.case import LINE_SECONDS, STARTING_SECONDS, Case, peer, run_json, weir_perf
 
 IDLE_PORTS, IDLE_CHANNELS = 256, 10000
 
@@ -24,7 +24,7 @@ PROGRAMS = {  # side: (program, its options)
     "weir-spin": ("weir", ["--spin-us", "100"]),
     "tokio": ("fanin-tokio", ["--way", "channel"]), "tokio-mutex": ("fanin-tokio", ["--way", "mutex"]),
     "go": ("fanin-go", ["--way", "channel"]), "go-conn": ("fanin-go", ["--way", "conn"]),
-    "erlang": ("fanin-erlang", []), "ck": ("fanin-ck", []), "mpsc": ("fanin-mpsc", []), "mutex": ("fanin-mutex", []),
+    "erlang": ("fanin-erlang", []), "ck": ("fanin-ck", []), "ck2": ("fanin-ck", []), "mpsc": ("fanin-mpsc", []), "mutex": ("fanin-mutex", []),
     "idle-ports": ("weir", ["--idle-ports", str(IDLE_PORTS)]), "idle-channels": ("weir", ["--idle-channels", str(IDLE_CHANNELS)]),
     "wake": ("fanin-wake", []), "wake-alone": ("fanin-wake", []),
     "dup": ("fanin-dup", []), "dup-split": ("fanin-dup", ["--way", "split"]), "blast": ("fanin-blast", []),
@@ -32,6 +32,7 @@ PROGRAMS = {  # side: (program, its options)
 WAY3 = ["weir", "weir-port", "weir-shard", "tokio", "go", "erlang", "ck", "mpsc"]
 WAY2 = ["mutex", "tokio-mutex", "go-conn"]
 LIMIT = ["blast"]
+RATES = {100000: True, 1000000: False}  # messages/s of all together; whether --quick measures it too
 RATE = 100000
 STALL_SECONDS = 1
 SINK_BYTES = 64 << 10  # the receive buffer of a peer that stops reading: else the kernel takes megabytes first
@@ -57,7 +58,7 @@ class Ways(Case):
         return weir_perf(self.options) if name == "weir" else peer(self.options, name)
 
     def side_seconds(self):
-        return self.seconds + self.options.warmup + 0.35
+        return self.seconds + self.options.warmup + STARTING_SECONDS
 
     def times(self):
         return ["--seconds", str(self.seconds), "--warmup", str(self.options.warmup)]
@@ -97,23 +98,25 @@ def ends(bytes_, connections):
 
 def cases(options):
     every = [*WAY3, *WAY2, "dup", *LIMIT]
+    few = {"rounds_most": 7}
     alone = {"blast": ["--producers", "1", "--bytes", "64"]}
     for producers in (1, 2, 4, 16, 64):
-        sides = every if producers > 1 else [*every, "dup-split"]
+        sides = [*every, "ck2"] if producers > 1 else [*every, "ck2", "dup-split"]
         yield Ways(options, f"P={producers}", sides, "--producers", str(producers), sides_more=alone, quick=producers in (1, 16))
     alone = {"blast": ["--producers", "1", *ends(1024, 1)]}
     for producers in (1, 16):
-        yield Ways(options, f"P={producers} 1 KiB", every, "--producers", str(producers), *ends(1024, 1), sides_more=alone)
+        yield Ways(options, f"P={producers} 1 KiB", every, "--producers", str(producers), *ends(1024, 1), sides_more=alone, **few)
     for connections, producers in ((16, 16), (16, 64), (1000, 16)):
-        yield Ways(options, f"P={producers} C={connections}", [*WAY3, *WAY2], "--producers", str(producers), *ends(64, connections), rounds_most=11)
+        yield Ways(options, f"P={producers} C={connections}", [*WAY3, *WAY2], "--producers", str(producers), *ends(64, connections), **few)
     timed = ["weir", "weir-spin", *WAY3[1:], *WAY2, "wake", "wake-alone"]
-    alone = {"wake-alone": ["--producers", "1", "--rate", str(RATE // 16)]}
-    yield Ways(options, "saturated P=16", [*WAY3, *WAY2], "--producers", "16", "--latency", sink=(), rounds_most=11)
-    yield Ways(options, "paced P=16", timed, "--producers", "16", "--rate", str(RATE), sink=(), sides_more=alone, quick=True, rounds_most=11)
+    yield Ways(options, "saturated P=16", [*WAY3, *WAY2], "--producers", "16", "--latency", sink=(), **few)
+    for rate, quick in RATES.items():
+        alone = {"wake-alone": ["--producers", "1", "--rate", str(rate // 16)]}
+        yield Ways(options, f"paced P=16, {rate:,}/s", timed, "--producers", "16", "--rate", str(rate), sink=(), sides_more=alone, quick=quick, **few)
     yield Ways(options, "stall P=16 C=16", [*WAY3, *WAY2], "--producers", "16", "--rate", str(RATE), "--refuse", *ends(1024, 16),
                sink=("--stall", str(STALL_SECONDS), "--receive-bytes", str(SINK_BYTES)), seconds=3, rounds_most=5)
     yield Ways(options, "16 a commit, P=16", ["weir", "weir-port", "tokio", "go", "ck", "blast"], "--producers", "16", "--batch", "16",
-               sides_more={"blast": ["--producers", "1", "--bytes", "64"]}, rounds_most=11)
-    yield Ways(options, "beside idle ones, P=16", ["weir", "idle-ports", "idle-channels"], "--producers", "16", rounds_most=11)
+               sides_more={"blast": ["--producers", "1", "--bytes", "64"]}, **few)
+    yield Ways(options, "beside idle ones, P=16", ["weir", "idle-ports", "idle-channels"], "--producers", "16", **few)
     yield Ways(options, "slow peer P=16", ["dup", "weir", "mutex", "tokio-mutex", "go", "tokio"], "--producers", "16",
                *ends(1024, 1), sink=("--slow-bps", str(SLOW_BYTES)), torn_allowed=True, rounds_most=3, quick=True)
