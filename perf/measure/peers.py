@@ -9,10 +9,11 @@ PEERS = [  # programs, what was done
     ("`libuv`, `libevent`, `asio`", "A loop for each thread, a listening socket for each loop. All whole messages of a read are answered with one try-write, not with a "
      "queued request; libevent without bufferevents (1.4 to 3.8 times the CPU); asio with locking off."),
     ("`tokio`", "Release, link-time optimised; a multi-thread runtime for the fan-in, current-thread where a server has one core. Fan-in: a bounded mpsc and a writer task that "
-     "takes until it is empty, then one write. Fan-out: broadcast, with permits so that nothing is dropped. Its timer counts milliseconds."),
+     "takes until it is empty, then one write. Fan-out: broadcast, with permits so that nothing is dropped. Its timer counts milliseconds, so at a fixed rate "
+     "it sends in bursts of what has become due, which takes less CPU."),
     ("`go`", "Go's defaults; GOMAXPROCS is the number of cores it is given. Fan-in: a channel and a goroutine with bufio that flushes when the channel is empty. Hop: threads of their own, "
      "for two goroutines that wait for one another share a core."),
-    ("`erlang`", "An owning process with RabbitMQ's credit flow and batching, and its emulator's flags. Its timers count milliseconds."),
+    ("`erlang`", "An owning process with RabbitMQ's credit flow and batching, and its emulator's flags. Its timers count milliseconds, as Tokio's."),
     ("`ck`, `mpsc`", "Written by hand for this: rings of lines, one writer, one send for what has come together, a flag instead of a wake while the writer looks. The number of slots is the best of those tried."),
     ("`mutex`, `cond`", "pthread's, with signals after the unlock and only when somebody waits; a taker takes all that is there."),
     ("`zmq`", "PUB with one I/O thread (the default); marks raised so that nothing is dropped, and its receivers are plain sockets that speak ZMTP, so that libzmq's own do not set the pace."),
