@@ -141,7 +141,7 @@ static void fanin_channel_full(weir_port *port, weir_channel *channel)
 }
 
 /* False: it was full, and was not to wait. */
-static bool fanin_channel_send(weir_port *port, weir_channel *channel, const uint8_t *payload, uint32_t bytes)
+static inline bool fanin_channel_send(weir_port *port, weir_channel *channel, const uint8_t *payload, uint32_t bytes)
 {
     int result;
     while ((result = weir_channel_send(channel, payload, bytes)) == -EAGAIN) {

@@ -245,7 +245,7 @@ static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channe
     return room;
 }
 
-static inline int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
+static inline __attribute__((always_inline)) int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
 {
     channel->reserved_bytes = 0;
     if (W_UNLIKELY(own_is_over(channel)))
