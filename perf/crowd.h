@@ -21,9 +21,10 @@
 #define CROWD_BYTES_MOST 65536u
 #define CROWD_BATCH_MOST 1024u
 /* With many members, batches are smaller than --batch says: a batch for all has so many messages and bytes at most. */
-#define CROWD_BATCH_DELIVERIES_MOST (1u << 18)
-#define CROWD_BATCH_BYTES_MOST      (64u << 20)
+#define CROWD_BATCH_DELIVERIES_MOST (1u << 16)
+#define CROWD_BATCH_BYTES_MOST      (16u << 20)
 #define CROWD_SLOW_MOST             64u
+#define CROWD_BATCHES               4u /* that any publisher may have under way for each member: what waits there, a send may carry together */
 
 /* Not told: as many as arrived at the member that got most. */
 #define CROWD_PUBLISHED_UNKNOWN UINT64_MAX

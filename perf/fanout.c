@@ -2,8 +2,8 @@
 /* fanout: the command `weir-perf fanout`: one publisher, many members of one group: how many deliveries a second, and what does each cost?
  *
  * Road:    runtime and members (crowd.c, a process of their own) → each says hello and joins the group → publish → measure → stop → count what arrived.
- *          The publisher sends a batch whenever less than a batch for each member that reads is under way, so nobody comes to the high-water
- *          mark but who never reads. It is a function on shard 0 that posts itself (--way local) or a thread with a port of its own (--way port).
+ *          The publisher sends batches while less than CROWD_BATCHES of them are under way for each member that reads, so nobody comes to the
+ *          high-water mark but who never reads. It is a function on shard 0 that posts itself (--way local) or a thread with a port of its own (--way port).
  *          With --rate it sends single messages by the clock, stamped with the time they were due.
  * Ditches: no room for a group's message → again in the next turn, or when the port says so; a member that reads was refused, or misses
  *          something → counted, exit 1. */
@@ -27,7 +27,6 @@
 
 #define FANOUT_PATIENCE_NS      (10 * WEIR_SECOND)
 #define FANOUT_PAUSE_NS         (20 * WEIR_MICROSECOND) /* of a thread that finds too much under way */
-#define FANOUT_PORT_BATCHES     4                       /* that a thread may have under way; a shard sees what one batch comes to at once */
 #define FANOUT_MEMORY_BYTES     (512u << 20)
 #define FANOUT_HIGH_WATER_LEAST (256u << 10) /* weir's default */
 #define FANOUT_HIGH_WATER_MOST  (256u << 20)
@@ -50,7 +49,7 @@ static const char fanout_help[] =
     "your own, publish from a program of your own.\n\n"
     "Deliveries are messages that arrived at members that read; those that never read (--slow) count nowhere. CPU is that of this process; "
     "the "
-    "members are another. perf/fanout-compare runs this beside fanout-blast, which sends ready batches and nothing else.\n\n"
+    "members are another. perf/run --only fanout runs this beside fanout-blast, which sends ready batches and nothing else.\n\n"
     "The exit code is 0 when each message arrived at each member that reads, as it was and (with --check or --rate) in order, 1 when not, "
     "2 when an option is "
     "wrong.";
@@ -153,16 +152,22 @@ static bool fanout_send(struct fanout *fanout, weir_port *port, uint64_t stamp_n
     return error == 0;
 }
 
+/* As many batches as may be under way. False: there was no room for all of them. */
+static bool fanout_pour(struct fanout *fanout, weir_port *port)
+{
+    uint64_t batch_bytes = fanout->under_way_max / CROWD_BATCHES;
+    for (uint64_t bytes = fanout_under_way(fanout); bytes < fanout->under_way_max; bytes += batch_bytes)
+        for (uint32_t i = 0; i < fanout->plan.batch_count; i++)
+            if (!fanout_send(fanout, port, 0))
+                return false;
+    return true;
+}
+
 /* What is to be published now. False: there was no room for all of it. */
 static bool fanout_publish(struct fanout *fanout, weir_port *port)
 {
-    if (fanout->plan.rate == 0) {
-        if (fanout_under_way(fanout) < fanout->under_way_max)
-            for (uint32_t i = 0; i < fanout->plan.batch_count; i++)
-                if (!fanout_send(fanout, port, 0))
-                    return false;
-        return true;
-    }
+    if (fanout->plan.rate == 0)
+        return fanout_pour(fanout, port);
     uint64_t now_ns = process_now_ns();
     if (fanout->begun_ns == 0)
         fanout->begun_ns = now_ns;
@@ -374,9 +379,8 @@ int fanout_command(int argc, char **argv)
         return 1;
     argp_parse(&argp, argc, argv, 0, NULL, &fanout);
     result.way = fanout.by_port ? "port" : "local";
-    fanout.under_way_max = (uint64_t)fanout.plan.member_count * fanout.plan.batch_count * (fanout.plan.message_bytes + MESSAGE_HEAD_BYTES);
-    if (fanout.by_port)
-        fanout.under_way_max *= FANOUT_PORT_BATCHES;
+    fanout.under_way_max =
+        (uint64_t)CROWD_BATCHES * fanout.plan.member_count * fanout.plan.batch_count * (fanout.plan.message_bytes + MESSAGE_HEAD_BYTES);
     uint8_t *frame = malloc(MESSAGE_FILLER_AT + fanout.plan.message_bytes);
     if (frame == NULL) {
         fprintf(stderr, "weir-perf: no memory for a message\n");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* fanout-blast: what a fan-out can be at most: one thread sends the same ready batch of frames to each member in turn, with blocking
- * sends. There is no queue, no copy for a member, nothing to wake; one member that does not read would stop it. */
+/* fanout-blast: what a fan-out can be at most: one thread sends the same ready frames to each member in turn, with blocking sends, as many at once as
+ * others may have under way. There is no queue, no copy for a member, nothing to wake; one member that does not read would stop it. */
 #include "perf/crowd.h"
 #include "perf/flight.h"
 #include "perf/message.h"
@@ -23,7 +23,8 @@
 struct blast {
     struct crowd_plan plan;
     int *members;
-    uint8_t *frames; /* one batch */
+    uint8_t *frames; /* so many, sent at once */
+    uint32_t frame_count;
     size_t frame_bytes;
     uint64_t published_count;
     atomic_bool stopping;
@@ -60,10 +61,10 @@ static void *blast_run(void *argument)
                 continue;
             message_put(blast->frames, MESSAGE_STAMP_AT, due_ns);
         }
-        for (uint32_t i = 0; i < blast->plan.batch_count; i++)
+        for (uint32_t i = 0; i < blast->frame_count; i++)
             message_put(blast->frames + i * blast->frame_bytes, MESSAGE_SEQUENCE_AT, blast->published_count++);
         for (uint32_t i = 0; i < blast->plan.member_count; i++)
-            send_all(blast->members[i], blast->frames, blast->plan.batch_count * blast->frame_bytes);
+            send_all(blast->members[i], blast->frames, blast->frame_count * blast->frame_bytes);
     }
     return NULL;
 }
@@ -109,12 +110,13 @@ static void blast_open(struct blast *blast, struct crowd *crowd)
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    blast->frame_count = blast->plan.rate > 0 ? 1 : blast->plan.batch_count * CROWD_BATCHES;
     blast->frame_bytes = MESSAGE_HEAD_BYTES + blast->plan.message_bytes;
     blast->members = calloc(blast->plan.member_count, sizeof *blast->members);
-    blast->frames = malloc(blast->plan.batch_count * blast->frame_bytes + MESSAGE_FILLER_AT);
+    blast->frames = malloc(blast->frame_count * blast->frame_bytes + MESSAGE_FILLER_AT);
     if (blast->members == NULL || blast->frames == NULL)
         die("memory");
-    for (uint32_t i = 0; i < blast->plan.batch_count; i++)
+    for (uint32_t i = 0; i < blast->frame_count; i++)
         message_make(blast->frames + i * blast->frame_bytes, 0, blast->plan.message_bytes);
     blast->members[0] = blast_listen(address, sizeof address);
     if (pthread_create(&acceptor, NULL, blast_accept, blast) != 0)
@@ -166,7 +168,7 @@ int main(int argc, char **argv)
     for (uint32_t i = 0; i < blast.plan.member_count; i++)
         close(blast.members[i]);
     result.published_count = blast.published_count;
-    result.mean_batch = blast.plan.batch_count;
+    result.mean_batch = blast.frame_count;
     crowd_stop(&crowd, &result);
     crowd_print(&blast.plan, &result);
     free(blast.frames);

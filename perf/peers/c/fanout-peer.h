@@ -2,7 +2,7 @@
 /* fanout-peer: what the publishers of the fan-out measurement share that are built on somebody else's library or server: how much may be
  * under way, and when the next message is due. Included by one .c for each, which says how a message is sent.
  *
- * As fast as it goes: the next batch is published when less than PEER_BATCHES batches for each member have not arrived at the members
+ * As fast as it goes: the next batch is published when less than CROWD_BATCHES batches for each member have not arrived at the members
  * yet (the members say how much has). So nothing is ever dropped or cut off for being slow, and what waits has a limit. With --rate each
  * message has its time, and its stamp says when that was. */
 #pragma once
@@ -21,7 +21,6 @@
 #include <sys/resource.h>
 #include <time.h>
 
-#define PEER_BATCHES           4u
 #define PEER_PAUSE_NS          100000
 #define PEER_SPARE_DESCRIPTORS 64u
 
@@ -84,7 +83,7 @@ static void peer_number(struct peer *peer, uint64_t stamp_ns)
 
 static void peer_pour(struct peer *peer)
 {
-    uint64_t under_way_max = (uint64_t)PEER_BATCHES * peer->plan.batch_count * peer->plan.member_count;
+    uint64_t under_way_max = (uint64_t)CROWD_BATCHES * peer->plan.batch_count * peer->plan.member_count;
     while (!atomic_load_explicit(&peer->stopping, memory_order_relaxed)) {
         if (peer->published_count * peer->plan.member_count < crowd_arrived(peer->crowd) + under_way_max)
             peer->publish(peer, peer->plan.batch_count, 0);

@@ -58,7 +58,7 @@ static void zmq_peer_open(struct zmq_peer *zmq, char *address, size_t address_by
         zmq_peer_die("socket");
     zmq_peer_set(zmq, ZMQ_XPUB_VERBOSE, 1);
     zmq_peer_set(zmq, ZMQ_XPUB_NODROP, zmq->peer.plan.slow_count == 0);
-    zmq_peer_set(zmq, ZMQ_SNDHWM, (int)((PEER_BATCHES + 1) * zmq->peer.plan.batch_count * zmq->peer.plan.member_count)); /* never met */
+    zmq_peer_set(zmq, ZMQ_SNDHWM, (int)((CROWD_BATCHES + 1) * zmq->peer.plan.batch_count * zmq->peer.plan.member_count)); /* never met */
     zmq_peer_set(zmq, ZMQ_BACKLOG, 1024);
     zmq_peer_set(zmq, ZMQ_LINGER, 0);
     if (zmq_bind(zmq->socket, "tcp://127.0.0.1:*") != 0 || zmq_getsockopt(zmq->socket, ZMQ_LAST_ENDPOINT, address, &address_bytes) != 0)

@@ -43,7 +43,7 @@ impl Plan {
         };
         options.number("slow", 0, 0, 0);
         // With many members batches are smaller than --batch says: see perf/crowd.h.
-        let most = ((1 << 18) / plan.members).min((64 << 20) / (plan.members * plan.bytes));
+        let most = ((1 << 16) / plan.members).min((16 << 20) / (plan.members * plan.bytes));
         Plan { batch: plan.batch.min(most).max(1), ..plan }
     }
 }
