@@ -22,6 +22,7 @@ REPEATS = 2  # of a disturbed round; then it counts as it is
 LINE_SECONDS = 60
 STARTING_SECONDS = 0.2  # and ending
 LEAST_ROUNDS = 3
+MOST_ROUNDS = 21
 SLACK = 0.85  # of the time is planned; the rest is for rounds that are done again
 
 
@@ -30,7 +31,7 @@ class Case:
 
     section = ""
     quick = False
-    rounds_most = 21
+    rounds_most = MOST_ROUNDS  # where a ratio near 1 is at stake, else fewer
 
     def __init__(self, options, name, sides):
         self.options = options
@@ -152,29 +153,33 @@ def run_case(case, rounds, deadline, write, status):
         case.close()
 
 
-def seconds_of(cases, rounds):
-    return sum(min(rounds, case.rounds_most) * case.round_seconds() for case in cases)
+def seconds_of(plan):
+    return sum(rounds * case.round_seconds() for case, rounds in plan.items())
 
 
 def least_seconds(cases):
     """What it takes to measure each of them often enough."""
-    return seconds_of(cases, LEAST_ROUNDS) / SLACK
+    return seconds_of(dict.fromkeys(cases, LEAST_ROUNDS)) / SLACK
 
 
 def plan_rounds(cases, seconds, most):
-    """As many rounds of each case as fit: the same number of all, but for those that want fewer."""
+    """{case: rounds}, as many as fit: first of those that are at stake, then of the others."""
     if most is not None:
         return dict.fromkeys(cases, most)
-    rounds = max(case.rounds_most for case in cases)
-    while rounds > LEAST_ROUNDS and seconds_of(cases, rounds) > seconds * SLACK:
-        rounds -= 1
-    return {case: min(rounds, case.rounds_most) for case in cases}
+    plan = dict.fromkeys(cases, LEAST_ROUNDS)
+    for part in [[case for case in cases if case.rounds_most == MOST_ROUNDS], cases]:
+        for rounds in range(LEAST_ROUNDS, MOST_ROUNDS + 1):
+            more = {**plan, **{case: max(plan[case], min(rounds, case.rounds_most)) for case in part}}
+            if seconds_of(more) > seconds * SLACK:
+                break
+            plan = more
+    return plan
 
 
 def run_cases(cases, seconds, most, write):
     """Everything; `write` takes each round. most: rounds, whatever they take; None: what fits into `seconds`."""
     rounds = plan_rounds(cases, seconds, most)
-    planned = sum(rounds[case] * case.round_seconds() for case in cases)
+    planned = seconds_of(rounds)
     say(f"{len(cases)} cases, {min(rounds.values())} to {max(rounds.values())} rounds each: some {math.ceil(planned / 60)} minutes")
     end = time.monotonic() + max(seconds, planned) if most is None else math.inf
     for number, case in enumerate(cases):

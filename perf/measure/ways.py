@@ -15,7 +15,7 @@ import subprocess
 
 from common import Failed, Server
 
-from measure.case import LINE_SECONDS, STARTING_SECONDS, Case, peer, run_json, weir_perf
+from measure.case import LINE_SECONDS, MOST_ROUNDS, STARTING_SECONDS, Case, peer, run_json, weir_perf
 
 IDLE_PORTS, IDLE_CHANNELS = 256, 10000
 
@@ -50,7 +50,7 @@ class Ways(Case):
         self.quick = more.get("quick", False)
         self.torn_allowed = more.get("torn_allowed", False)
         self.seconds = more.get("seconds", options.seconds)
-        self.rounds_most = more.get("rounds_most", 21)
+        self.rounds_most = more.get("rounds_most", MOST_ROUNDS)
         self.sink = None
 
     def program(self, side):
