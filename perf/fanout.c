@@ -28,6 +28,7 @@
 #define FANOUT_PATIENCE_NS      (10 * WEIR_SECOND)
 #define FANOUT_PAUSE_NS         (20 * WEIR_MICROSECOND) /* of a thread that finds too much under way */
 #define FANOUT_MEMORY_BYTES     (512u << 20)
+#define FANOUT_MEMBER_BYTES     (128u << 10) /* of memory for each: what waits for one lies in blocks of up to 64 KiB */
 #define FANOUT_HIGH_WATER_LEAST (256u << 10) /* weir's default */
 #define FANOUT_HIGH_WATER_MOST  (256u << 20)
 
@@ -247,7 +248,7 @@ static int fanout_open(struct fanout *fanout, char *address, weir_error *error)
     weir_config config = {.shards = fanout->shards,
                           .pin = true,
                           .connections = everybody + 16,
-                          .memory_bytes = FANOUT_MEMORY_BYTES,
+                          .memory_bytes = FANOUT_MEMORY_BYTES + (uint64_t)everybody * FANOUT_MEMBER_BYTES,
                           .stop_ns = FANOUT_PATIENCE_NS,
                           .user = fanout};
     weir_listener listener;
