@@ -4,6 +4,8 @@
 //! frames in it, and answers them with one write_all. While that waits the task does not read, so a peer that does not read stops only
 //! itself. The answer is written from where it was read, without a copy. One thread is a current_thread runtime, several are a multi_thread
 //! one.
+//!
+//! Tried: a buffer of 16 KiB, as fast at 64 bytes, at 0.6 of the messages/s and twice the CPU at 16 KiB.
 
 use bytes::{Buf, BytesMut};
 use peer::{die, raise_descriptors, Options};
@@ -13,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 const FRAME_HEAD: usize = 4;
 const FRAME_MOST: usize = 1 << 20;
-const BUFFER: usize = 16384;
+const BUFFER: usize = 65536;
 
 /// How many bytes at the beginning are whole messages, and how many the next one takes; None: that is no frame.
 fn cut(bytes: &[u8], raw: bool) -> Option<(usize, usize)> {

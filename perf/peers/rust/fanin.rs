@@ -13,7 +13,7 @@
 //! until the time has come (both cores are busy at any rate), and threads that sleep by the clock and send with block_on (a full channel or
 //! a held lock then costs a switch of threads each time: at 100,000/s the lock carries a third).
 //!
-//! Channels have room for 1,024 messages: 256 carry the same, 128 a third less, 8,192 no more.
+//! Channels have room for 1,024 messages; 256 and 512 carry the same.
 //!
 //! Same options and same figures as `weir-perf fanin`, as far as they make sense here.
 

@@ -8,7 +8,8 @@
 //! never reads would stop it: --slow wants 0.
 //!
 //! The receivers are `weir-perf members`, on the second core. The runtime has the first (current_thread), as weir's side with its shard.
-//! Same options and same figures as `weir-perf fanout`; how much may be under way is as in the other peers (fanout-peer.h).
+//! Same options and same figures as `weir-perf fanout`; as much may be under way as elsewhere (CROWD_BATCHES), each message
+//! until the last receiver's task has taken it.
 
 use peer::{die, make_frame, now_ns, number_frame, pin, raise_descriptors, Options, HEAD};
 use std::io::{BufRead, BufReader, Lines, Write};
