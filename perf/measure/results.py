@@ -63,7 +63,8 @@ class Results:
         """Marks each run."""
         runs = [figures for rounds in self.rounds.values() for sides in rounds for figures in sides.values()]
         ways = [way for figures in runs for way in figures.get("lines_ns", []) if way]
-        self.nearest_ns, self.farthest_ns = (min(ways), max(ways)) if ways else (None, None)
+        self.nearest_ns = min(ways, default=None)
+        self.far_ns = statistics.median([way for way in ways if way > NEAR * self.nearest_ns] or [0])
         self.places = {"near": 0, "far": 0, "moved": 0}
         for figures in runs:
             far = {bool(way) and way > NEAR * self.nearest_ns for way in figures.get("lines_ns", [])}
