@@ -45,7 +45,7 @@ static const char echo_help[] =
     "counts from the moment a message was due: how long do clients wait at this load? Choose a rate well below what the closed loop "
     "found.\n\n"
     "For steady figures give the server one core and the load another (--cpu), and use --spin when latency is the question. "
-    "Compare two servers only in alternating runs: perf/compare does that.\n\n"
+    "Compare two servers only in alternating runs: perf/run does that.\n\n"
     "The exit code is 0 when every message came back as it was sent, 1 when not, 2 when an option is wrong.";
 
 struct echo {

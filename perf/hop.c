@@ -38,7 +38,7 @@ static const char hop_help[] =
     "(--spin-us). There is nothing to connect to: both ends are shards of one runtime, and no socket is between them.\n\n"
     "With --gap-us 0 both are awake: --spin-us has to be longer than a hop. With --spin-us 0 --gap-us 60 shard 1 sleeps each time, and "
     "waking it is "
-    "what takes the time. perf/hop-compare runs this beside bare wakes and bare rings.\n\n"
+    "what takes the time. perf/run --only hop runs this beside bare wakes and bare rings.\n\n"
     "The exit code is 0 when nothing was found that nobody had rung for, 1 when there was, 2 when an option is wrong.";
 
 struct hop {

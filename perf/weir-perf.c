@@ -51,7 +51,7 @@ static void weir_perf_help(FILE *to)
           to);
     for (unsigned i = 0; i < sizeof weir_perf_commands / sizeof *weir_perf_commands; i++)
         fprintf(to, "  %-8s %s\n", weir_perf_commands[i].name, weir_perf_commands[i].line);
-    fputs("\n`weir-perf COMMAND --help` tells its options. perf/compare and its kin run it beside others.\n", to);
+    fputs("\n`weir-perf COMMAND --help` tells its options. perf/run runs it beside others.\n", to);
 }
 
 int main(int argc, char **argv)
