@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""What run and measure/ share: processes that end with the script, and what is printed."""
+"""What run, measure/ and tools/soak share: processes that end with the script, and what is printed."""
 
 import argparse
 import ctypes
+import datetime
 import os
 import platform
 import re
@@ -144,6 +145,10 @@ def cpu_model():
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
         match = re.search(r"^model name\s*:\s*(.*)$", cpuinfo.read(), re.MULTILINE)
     return match.group(1) if match else platform.machine()
+
+
+def machine():
+    return f"{cpu_model()}, {os.cpu_count()} cores, Linux {platform.release()}, {datetime.datetime.now():%Y-%m-%d %H:%M}"
 
 
 def quartiles(values):
