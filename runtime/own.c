@@ -166,12 +166,17 @@ static inline void own_tell(weir_channel *channel)
         own_ring(channel);
 }
 
-void weir_channel_publish(weir_channel *channel)
+static inline void own_publish(weir_channel *channel)
 {
-    if (w_spsc_is_published(&channel->ring))
+    if (W_UNLIKELY(w_spsc_is_published(&channel->ring)))
         return;
     w_spsc_publish(&channel->ring);
     own_tell(channel);
+}
+
+void weir_channel_publish(weir_channel *channel)
+{
+    own_publish(channel);
 }
 
 void w_own_close(weir_channel *channel)
@@ -309,10 +314,8 @@ int weir_channel_send(weir_channel *channel, const void *data, uint32_t bytes)
 {
     w_port_enter(channel->port, __func__);
     int result = own_put(channel, data, bytes);
-    if (W_LIKELY(result == 0) && W_LIKELY(!w_spsc_is_published(&channel->ring))) {
-        w_spsc_publish(&channel->ring);
-        own_tell(channel);
-    }
+    if (W_LIKELY(result == 0))
+        own_publish(channel);
     w_port_leave(channel->port);
     return result;
 }
