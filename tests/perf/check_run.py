@@ -52,19 +52,27 @@ def check_measuring(binaries, directory):
         fail("a case that is not there is not told")
 
 
+def round_of(number, sides):
+    machine = {"steal": 0, "foreign": 0, "disturbed": False}
+    return {"section": "ways", "case": "P=16", "round": number, "order": list(sides), "machine": machine, "again": False, "sides": sides}
+
+
+def report_of(directory, environment, lines):
+    with open(os.path.join(directory, "rounds.jsonl"), "w", encoding="utf-8") as file:
+        file.writelines(json.dumps(line) + "\n" for line in [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today", **environment}}, *lines])
+    run("--again", "--out", directory, "--report", directory)
+    return read(directory)
+
+
 def check_report(directory):
     """weir twice as fast as go and half as fast as ck, in each of five rounds; one round more was disturbed and done again."""
-    machine = {"steal": 0, "foreign": 0, "disturbed": False}
-    lines = [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today", "versions": {}, "others": {}, "missing": {"fanin-x": "x"}, "command": "perf/run --test"}}]
+    lines = []
     for number in range(5):
-        sides = {side: {"messages_per_second": speed * (number + 1), "cpu_ns_per_message": 10} for side, speed in (("weir", 2e6), ("go", 1e6), ("ck", 4e6))}
-        lines.append({"section": "ways", "case": "P=16", "round": number, "order": list(sides), "machine": machine, "again": False, "sides": sides})
+        speeds = (("weir", 2e6), ("go", 1e6), ("ck", 4e6))
+        lines.append(round_of(number, {side: {"messages_per_second": speed * (number + 1), "cpu_ns_per_message": 10} for side, speed in speeds}))
     lines.append({**lines[-1], "again": True, "sides": {"weir": {"messages_per_second": 1e12}}})
     lines.append({"section": "echo", "case": "1:1:64", "failed": "the server has ended"})
-    with open(os.path.join(directory, "rounds.jsonl"), "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    run("--again", "--out", directory, "--report", directory)
-    report = read(directory)
+    report = report_of(directory, {"versions": {}, "others": {}, "missing": {"fanin-x": "x"}, "command": "perf/run --test"}, lines)
     must_have(report, "ways P=16, messages/s: 0.50 of ck", "| ways P=16, messages/s | go | 2.00 (2.00-2.00) | at least 3 | **no** |",
               "| go | 2.00 (2.00-2.00) |", "| ck | 0.50 (0.50-0.50) |", "| weir | 6.00 (4.00-8.00) |", "5 rounds, 1 done again", "the server has ended", "not there:** x (fanin-x)")
     if "cores of this machine move" in report:
@@ -72,19 +80,15 @@ def check_report(directory):
 
 
 def check_moving_cores(directory):
-    """weir is 3 times as fast as go while the cores are near, and twice while they are far; in each round one of them has it better, but for three."""
+    """weir is 3 times as fast as go while the cores are near, and twice while they are far; in the first two rounds and in the last they were not alike for both."""
     near, far = [25, 30], [150, 160]
     plan = [(near, far), (far, near), (near, near), (far, far), (near, near), (near, near), (near, [25, 150])]
-    machine = {"steal": 0, "foreign": 0, "disturbed": False}
-    lines = [{"environment": {"kernel": "6.1", "cpu": "a cpu", "cores": 2, "date": "today"}}]
+    lines = []
     for number, (mine, theirs) in enumerate(plan):
-        sides = {"weir": {"messages_per_second": 3e6 if mine is near else 1e6, "lines_ns": mine},
-                 "go": {"messages_per_second": {25: 1e6, 150: 0.5e6}[theirs[0]], "lines_ns": theirs}}
-        lines.append({"section": "ways", "case": "P=16", "round": number, "order": list(sides), "machine": machine, "again": False, "sides": sides})
-    with open(os.path.join(directory, "rounds.jsonl"), "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(line) + "\n" for line in lines)
-    run("--again", "--out", directory, "--report", directory)
-    must_have(read(directory), "The cores of this machine move", "25 ns", "and 150 at another", "64% of 14 runs", "29% far", "in 7% they moved",
+        weir = {"messages_per_second": 3e6 if mine is near else 1e6, "lines_ns": mine}
+        go = {"messages_per_second": {25: 1e6, 150: 0.5e6}[theirs[0]], "lines_ns": theirs}
+        lines.append(round_of(number, {"weir": weir, "go": go}))
+    must_have(report_of(directory, {}, lines), "The cores of this machine move", "25 ns", "and 150 at another", "64% of 14 runs", "29% far", "in 7% they moved",
               "| weir | 3.00 (3.00-3.00) |", "| go | 1.00 (1.00-1.00) |", "| go | 3.00 (3.00-3.00) | at least 3 | yes |")
 
 
