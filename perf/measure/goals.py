@@ -92,14 +92,15 @@ WHAT = {SPEED: "messages/s", CPU: "CPU a message", "server_cpu_ns_per_message": 
 
 def losses(results):
     """A sentence: where somebody else is better than weir."""
+    compared = [(goal, peer, found[1]) for goal, peer, found in scored(results) if peer != goal.over]
     worse = [
-        f"{goal.section} {goal.case}, {WHAT[goal.key]}: {found[1]:.2f} of {peer}"
-        for goal, peer, found in scored(results)
-        if peer != goal.over and (found[1] < 1 if goal.better > 0 else found[1] > 1)
+        f"{goal.section} {goal.case}, {WHAT[goal.key]}: {ratio:.2f} of {peer}"
+        for goal, peer, ratio in compared
+        if (ratio < 1 if goal.better > 0 else ratio > 1)
     ]
     if not worse:
         return "**Where weir loses:** nowhere in what was measured here."
-    return f"**Where weir loses** ({len(worse)} of {len(scored(results))} comparisons with the best of the others): " + "; ".join(worse) + "."
+    return f"**Where weir loses** ({len(worse)} of {len(compared)} comparisons with the best of the others): " + "; ".join(worse) + "."
 
 
 def goals_table(results):

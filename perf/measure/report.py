@@ -295,16 +295,16 @@ def heading(results, command):
         f"{' (virtual)' if about.get('virtual') else ''}, {about.get('memory_gib', '?')} GiB, Linux {about.get('kernel', '?')}. What else ran, in cores: {others}. "
         f"{results.total} rounds, {results.repeated} done again because somebody else was busy, {results.disturbed} kept though disturbed. {versions}.",
         f"**Not measured, because it is not there:** {absent}." if absent else "",
-        "Figures are medians over rounds in which all sides ran one after the other, each round beginning with another; in brackets the quartiles. Ratios are formed within "
-        "each round. What one round gives here and another day gives elsewhere says nothing: only ratios do.",
-        moving_cores(results),
+        "Figures are medians over rounds in which all sides ran one after the other, each round beginning with another; in brackets the quartiles. What one "
+        "round gives here and another day gives elsewhere says nothing: only ratios do.",
+        what_is_compared(results),
     ]
 
 
-def moving_cores(results):
-    """What the reader has to know of a machine whose cores are now near each other and now far."""
+def what_is_compared(results):
+    """Between which runs ratios are formed: results.py."""
     if not results.cores_move:
-        return ""
+        return "Ratios are formed within each round."
     runs = sum(results.places.values())
     shares = {place: f"{count / runs:.0%}" for place, count in results.places.items()}
     return (
