@@ -22,20 +22,22 @@ REPEATS = 2  # of a disturbed round; then it counts as it is
 LINE_SECONDS = 60
 STARTING_SECONDS = 0.2  # and ending
 LEAST_ROUNDS = 3
+FEW_ROUNDS = 7  # where nothing near 1 is at stake
 MOST_ROUNDS = 21
 SLACK = 0.85  # of the time is planned; the rest is for rounds that are done again
 
 
 class Case:
-    """What a section fills in: section, name, sides (names), seconds (of one side in a round, all included), quick (also in --quick)."""
+    """What a section fills in: section, name, sides (names), quick (also in --quick), and what it wants to be otherwise of the rest."""
 
     section = ""
     quick = False
-    rounds_most = MOST_ROUNDS  # where a ratio near 1 is at stake, else fewer
+    rounds_most = MOST_ROUNDS  # where a ratio near 1 is at stake
 
     def __init__(self, options, name, sides):
         self.options = options
         self.name = name
+        self.seconds, self.warmup = options.seconds, options.warmup
         self.sides = [side for side in sides if self.is_there(side)]
 
     def is_there(self, side):
@@ -50,10 +52,11 @@ class Case:
         raise NotImplementedError
 
     def times(self):
-        return ["--seconds", str(self.options.seconds), "--warmup", str(self.options.warmup)]
+        return ["--seconds", str(self.seconds), "--warmup", str(self.warmup)]
 
     def side_seconds(self):
-        return self.options.seconds + self.options.warmup + STARTING_SECONDS
+        """Of one side in a round, all included."""
+        return self.seconds + self.warmup + STARTING_SECONDS
 
     def round_seconds(self):
         return self.side_seconds() * len(self.sides)

@@ -9,7 +9,7 @@ import os
 
 from common import Server
 
-from measure.case import Case, peer, run_json, weir_perf
+from measure.case import FEW_ROUNDS, Case, peer, run_json, weir_perf
 
 SERVER_CORE, LOAD_CORE = 0, 1
 LOADS = ["1:1:64", "64:1:64", "64:16:64", "1000:1:64", "10000:1:64", "16:8:16384"]
@@ -30,6 +30,8 @@ class Echo(Case):
         connections, depth, size = load.split(":")
         self.load = ["--connections", connections, "--bytes", size] + (["--rate", str(rate)] if rate else ["--depth", depth])
         self.quick = quick
+        if rate:
+            self.rounds_most = FEW_ROUNDS
         self.servers = {}
         self.connections = int(connections)
 
@@ -67,6 +69,4 @@ def cases(options):
         sides = ["weir", "weir-spin", *SERVERS[1:]] if load == "1:1:64" else SERVERS
         yield Echo(options, load, sides, load, quick=load in ("1:1:64", "64:16:64"))
     for load in ("64:1:64", "1000:1:64"):
-        case = Echo(options, f"{load} at {OPEN_RATE // 1000}k/s", SERVERS, load, OPEN_RATE)
-        case.rounds_most = 7
-        yield case
+        yield Echo(options, f"{load} at {OPEN_RATE // 1000}k/s", SERVERS, load, OPEN_RATE)

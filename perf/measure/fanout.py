@@ -2,7 +2,7 @@
 """fanout: one publisher, N receivers: weir's groups, Tokio's broadcast, ZeroMQ's PUB, Redis, nats-server. The receivers are a process of their own,
 on the other core. blast is one thread that sends ready batches to N sockets in turn: no queue and no copy for a receiver can be faster."""
 
-from measure.case import STARTING_SECONDS, Case, peer, run_json, weir_perf
+from measure.case import FEW_ROUNDS, Case, peer, run_json, weir_perf
 
 SIDES = ["weir", "weir-port", "tokio", "zmq", "redis", "nats", "blast"]
 WEIR = {"weir-port": ["--way", "port"], "weir-slow": ["--slow", "1"]}  # slow: one member more, that never reads
@@ -18,15 +18,12 @@ class Fanout(Case):
         super().__init__(options, name, sides)
         self.arguments = ["--members", str(members), "--bytes", str(size)] + (["--rate", str(rate)] if rate else [])
         self.members = members
-        self.warmup = options.warmup + members / MEMBERS_A_SECOND
+        self.warmup += members / MEMBERS_A_SECOND
         self.quick = quick
-        self.rounds_most = 7 if members < 10000 else 3
-
-    def times(self):
-        return ["--seconds", str(self.options.seconds), "--warmup", str(self.warmup)]
+        self.rounds_most = FEW_ROUNDS if members < 10000 else 3
 
     def side_seconds(self):
-        return self.options.seconds + self.warmup + STARTING_SECONDS + self.members / 4000
+        return super().side_seconds() + self.members / 4000
 
     def program(self, side):
         return weir_perf(self.options) if side.startswith("weir") else peer(self.options, f"fanout-{side}")

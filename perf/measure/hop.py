@@ -2,7 +2,7 @@
 """hop: from one core to the other, spinning and asleep. ring is weir's own between two threads, without a runtime; weir the whole way: a send on one
 shard to the handler on the other. The others are what one would use for it elsewhere."""
 
-from measure.case import MOST_ROUNDS, Case, peer, run_json, weir_perf
+from measure.case import FEW_ROUNDS, Case, peer, run_json, weir_perf
 
 SPINNING = ["weir", "ring", "ck", "boost", "go", "tokio", "zmq", "cond"]
 ASLEEP = ["weir", "msgring", "cond", "zmq", "go", "tokio"]
@@ -24,7 +24,8 @@ class Hop(Case):
         super().__init__(options, name, sides)
         self.arguments = list(arguments)
         self.quick = "idle" not in name
-        self.rounds_most = MOST_ROUNDS if self.quick else 7
+        if not self.quick:
+            self.rounds_most = FEW_ROUNDS
 
     def program(self, side):
         return weir_perf(self.options) if side in WEIR else peer(self.options, f"hop-{side}")

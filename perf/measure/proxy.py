@@ -22,11 +22,9 @@ class Proxy(Echo):
     spin = False
     rounds_most = 11
 
-    def times(self):
-        return ["--seconds", str(self.options.seconds), "--warmup", str(WARMUP_SECONDS)]
-
-    def side_seconds(self):
-        return self.options.seconds + WARMUP_SECONDS + 0.3
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.warmup = WARMUP_SECONDS
 
     def program(self, side):
         return peer(self.options, "echo-epoll")

@@ -22,6 +22,7 @@ def most_connections():
 
 class Scale(Echo):
     section = "scale"
+    rounds_most = 5
 
 
 class Sizes(Scale):
@@ -47,13 +48,13 @@ class Fresh(Case):
     section = "scale"
     rounds_most = 3
 
-    def __init__(self, options, name, sides, *arguments, seconds=None):
+    def __init__(self, options, name, sides, *arguments, takes=None):
         super().__init__(options, name, sides)
         self.arguments = list(arguments)
-        self.seconds = seconds
+        self.takes = takes
 
     def side_seconds(self):
-        return self.seconds or super().side_seconds()
+        return self.takes or super().side_seconds()
 
     def program(self, side):
         return weir_program(self.options, "weir-echo") if side == "weir" else peer(self.options, f"echo-{side}")
@@ -77,17 +78,11 @@ def counts(most):
 def cases(options):
     most = most_connections()
     for count in counts(min(most, MOST_PORTS, 20000)):
-        case = Scale(options, f"{count} connections", SIDES, f"{count}:1:64")
-        case.rounds_most = 5
-        yield case
+        yield Scale(options, f"{count} connections", SIDES, f"{count}:1:64")
     for size in SIZES:
-        case = Sizes(options, f"{size} B", SIDES, f"16:4:{size}")
-        case.rounds_most = 5
-        yield case
-    case = Shards(options, "shards", ["weir 1", "weir 2"], "64:16:64")
-    case.rounds_most = 5
-    yield case
+        yield Sizes(options, f"{size} B", SIDES, f"16:4:{size}")
+    yield Shards(options, "shards", ["weir 1", "weir 2"], "64:16:64")
     yield Fresh(options, "accepts", ["weir", "epoll", "libuv", "libevent", "asio", "tokio", "go"], "accept", "--touch", "--seconds", str(options.seconds))
     for count in counts(most)[2:]:
-        yield Fresh(options, f"{count} idle", SIDES, "conns", "--connections", str(count), "--seconds", "0.5", seconds=1 + count / 5000)
-    yield Fresh(options, "10000, 1 % active", SIDES, "conns", "--connections", "10000", "--seconds", "2", "--active", "1", seconds=5)
+        yield Fresh(options, f"{count} idle", SIDES, "conns", "--connections", str(count), "--seconds", "0.5", takes=1 + count / 5000)
+    yield Fresh(options, "10000, 1 % active", SIDES, "conns", "--connections", "10000", "--seconds", "2", "--active", "1", takes=5)

@@ -15,7 +15,7 @@ import subprocess
 
 from common import Failed, Server
 
-from measure.case import LINE_SECONDS, MOST_ROUNDS, STARTING_SECONDS, Case, peer, run_json, weir_perf
+from measure.case import FEW_ROUNDS, LINE_SECONDS, Case, peer, run_json, weir_perf
 
 IDLE_PORTS, IDLE_CHANNELS = 256, 10000
 
@@ -32,8 +32,8 @@ PROGRAMS = {  # side: (program, its options)
 WAY3 = ["weir", "weir-port", "weir-shard", "tokio", "go", "erlang", "ck", "mpsc"]
 WAY2 = ["mutex", "tokio-mutex", "go-conn"]
 LIMIT = ["blast"]
-RATES = {100000: True, 1000000: False}  # messages/s of all together; whether --quick measures it too
-RATE = 100000
+RATE = 100000  # messages/s of all together
+RATES = {RATE: True, 10 * RATE: False}  # whether --quick measures it too
 STALL_SECONDS = 1
 SINK_BYTES = 64 << 10  # the receive buffer of a peer that stops reading: else the kernel takes megabytes first
 SLOW_BYTES = 20 << 20  # a second, for a peer that is slow
@@ -49,19 +49,13 @@ class Ways(Case):
         self.sides_more = more.get("sides_more", {})
         self.quick = more.get("quick", False)
         self.torn_allowed = more.get("torn_allowed", False)
-        self.seconds = more.get("seconds", options.seconds)
-        self.rounds_most = more.get("rounds_most", MOST_ROUNDS)
+        self.seconds = more.get("seconds", self.seconds)
+        self.rounds_most = more.get("rounds_most", self.rounds_most)
         self.sink = None
 
     def program(self, side):
         name = PROGRAMS[side][0]
         return weir_perf(self.options) if name == "weir" else peer(self.options, name)
-
-    def side_seconds(self):
-        return self.seconds + self.options.warmup + STARTING_SECONDS
-
-    def times(self):
-        return ["--seconds", str(self.seconds), "--warmup", str(self.options.warmup)]
 
     def open(self):
         command = [weir_perf(self.options), "sink", "--json", *self.times(), *self.sink_arguments]
@@ -98,7 +92,7 @@ def ends(bytes_, connections):
 
 def cases(options):
     every = [*WAY3, *WAY2, "dup", *LIMIT]
-    few = {"rounds_most": 7}
+    few = {"rounds_most": FEW_ROUNDS}
     alone = {"blast": ["--producers", "1", "--bytes", "64"]}
     for producers in (1, 2, 4, 16, 64):
         sides = [*every, "ck2"] if producers > 1 else [*every, "ck2", "dup-split"]
