@@ -3,7 +3,9 @@
  *
  * Road:    put: room in the last block -> copy head, payload, trailer -> note the end. view -> the writer sends -> take.
  * Ditches: no room -> more blocks first, all or none; message over a block -> it spans blocks; too many references -> copy;
- *          short send -> take moves the head into the middle of a message, which stays counted. */
+ *          short send -> take moves the head into the middle of a message, which stays counted.
+ *
+ * A reference may stand for many messages: what a group was sent is sealed once, and lies in one blob for all its members (burst.h). */
 #include "runtime/channel.h"
 
 #include <errno.h>
@@ -11,20 +13,27 @@
 
 struct reference {
     weir_blob *blob;
-    uint32_t at;     /* goes out when head_position is this */
-    uint32_t offset; /* of the next byte in the blob */
-    uint32_t bytes;  /* still to go */
-    bool boundary;   /* a message ends with it */
+    const uint32_t *ends; /* where in the blob the messages end that end in it; NULL: at most one does, with the last byte */
+    uint32_t at;          /* goes out when head_position is this */
+    uint32_t offset;      /* of the next byte in the blob */
+    uint32_t bytes;       /* still to go */
+    uint32_t messages;    /* that end in what is still to go */
 };
 
-/* A ring in a piece of one block; the newest is not always at the end of the array. */
-#define REFERENCES_MAX 127u
+/* A ring; the newest is not always at the end of the array. It begins with few entries, as most channels never have more. */
+#define REFERENCES_FIRST_BYTES 256u
+#define REFERENCES_MAX_BYTES   4096u
 struct w_channel_references {
     uint32_t head, count;
+    uint32_t capacity;
     uint64_t bytes; /* of all of them */
-    struct reference entries[REFERENCES_MAX];
+    struct reference entries[];
 };
-_Static_assert(sizeof(struct w_channel_references) <= W_CHANNEL_BLOCK_MIN, "references fit the smallest block");
+
+static size_t references_bytes(const struct w_channel_references *references)
+{
+    return sizeof *references + references->capacity * sizeof *references->entries;
+}
 
 #define BLOCK_HEADER_BYTES ((uint32_t)offsetof(struct w_channel_block, data))
 
@@ -125,10 +134,10 @@ static int channel_make_room(struct w_core *core, struct w_channel *channel, uin
     return 0;
 }
 
-static void channel_count(struct w_channel *channel, uint32_t bytes, bool boundary)
+static void channel_count(struct w_channel *channel, uint32_t bytes, uint32_t messages)
 {
     channel->queued_bytes += bytes;
-    channel->queued_messages += boundary;
+    channel->queued_messages += messages;
 }
 
 int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload, uint32_t bytes,
@@ -151,22 +160,47 @@ int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const w
     return 0;
 }
 
-/* The place for one reference more, or NULL. */
+/* The i-th from the head. */
+static inline struct reference *references_at(struct w_channel_references *references, uint32_t i)
+{
+    uint32_t index = references->head + i;
+    return &references->entries[index >= references->capacity ? index - references->capacity : index];
+}
+
+/* A ring of four times the bytes, or the first: false: no memory, or it is as large as it gets. */
+static bool channel_grow_references(struct w_core *core, struct w_channel *channel)
+{
+    struct w_channel_references *old = channel->references;
+    size_t bytes = old == NULL ? REFERENCES_FIRST_BYTES : w_pool_round(references_bytes(old)) * 4;
+    struct w_channel_references *references = bytes > REFERENCES_MAX_BYTES ? NULL : w_pool_take(&core->pool, bytes);
+    if (references == NULL)
+        return false;
+    *references = (struct w_channel_references){.capacity = (uint32_t)((bytes - sizeof *references) / sizeof *references->entries)};
+    if (old != NULL) {
+        references->count = old->count;
+        references->bytes = old->bytes;
+        for (uint32_t i = 0; i < old->count; i++)
+            references->entries[i] = *references_at(old, i);
+        w_pool_give(&core->pool, old, references_bytes(old));
+    }
+    channel->references = references;
+    return true;
+}
+
+/* The place for one reference more, counted already, or NULL. */
 static struct reference *channel_new_reference(struct w_core *core, struct w_channel *channel)
 {
     struct w_channel_references *references = channel->references;
-    if (references == NULL) {
-        references = w_pool_take(&core->pool, sizeof *references);
-        if (references == NULL)
-            return NULL;
-        references->head = references->count = 0;
-        references->bytes = 0;
-        channel->references = references;
-    }
-    if (references->count == REFERENCES_MAX)
+    if ((references == NULL || references->count == references->capacity) && !channel_grow_references(core, channel))
         return NULL;
-    uint32_t index = references->head + references->count++;
-    return &references->entries[index >= REFERENCES_MAX ? index - REFERENCES_MAX : index];
+    references = channel->references;
+    return references_at(references, references->count++);
+}
+
+/* Where the inline bytes end. */
+static uint32_t channel_inline_end(const struct w_channel *channel)
+{
+    return channel->head_position + channel->queued_bytes - (uint32_t)channel->references->bytes;
 }
 
 int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset,
@@ -182,8 +216,7 @@ int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const wei
         w_channel_unreserve(core, channel);
         return copied;
     }
-    /* Where the inline bytes end. */
-    uint32_t at = channel->head_position + channel->queued_bytes - (uint32_t)channel->references->bytes;
+    uint32_t at = channel_inline_end(channel);
     channel->references->bytes += bytes;
     if (block == NULL)
         block = channel->first;
@@ -193,7 +226,7 @@ int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const wei
                                     .at = at + seal->head_bytes,
                                     .offset = offset,
                                     .bytes = bytes,
-                                    .boundary = boundary && seal->trailer_bytes == 0};
+                                    .messages = boundary && seal->trailer_bytes == 0};
     if (seal->trailer_bytes != 0) {
         block = channel_spread(block, seal->trailer, seal->trailer_bytes);
         if (boundary)
@@ -201,6 +234,18 @@ int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const wei
     }
     channel_count(channel, round_bytes + bytes, boundary);
     return 0;
+}
+
+bool w_channel_put_shared(struct w_core *core, struct w_channel *channel, weir_blob *blob, const uint32_t *ends, uint32_t messages)
+{
+    struct reference *reference = channel_new_reference(core, channel);
+    if (reference == NULL)
+        return false;
+    *reference = (struct reference){
+        .blob = weir_blob_hold(blob), .ends = ends, .at = channel_inline_end(channel), .bytes = blob->bytes, .messages = messages};
+    channel->references->bytes += blob->bytes;
+    channel_count(channel, blob->bytes, messages);
+    return true;
 }
 
 uint8_t *w_channel_reserve(struct w_core *core, struct w_channel *channel, uint32_t bytes)
@@ -238,10 +283,7 @@ void w_channel_unreserve(struct w_core *core, struct w_channel *channel)
 static inline struct reference *channel_reference(const struct w_channel *channel, uint32_t number)
 {
     struct w_channel_references *references = channel->references;
-    if (references == NULL || number >= references->count)
-        return NULL;
-    uint32_t index = references->head + number;
-    return &references->entries[index >= REFERENCES_MAX ? index - REFERENCES_MAX : index];
+    return references == NULL || number >= references->count ? NULL : references_at(references, number);
 }
 
 uint32_t w_channel_view(const struct w_channel *channel, uint32_t bytes_max, struct iovec *vectors, uint32_t count_max, uint32_t *bytes)
@@ -290,9 +332,9 @@ uint32_t w_channel_to_boundary(const struct w_channel *channel)
     for (;;) {
         const struct reference *reference = channel_reference(channel, number);
         if (reference != NULL && reference->at == position) {
+            if (reference->messages > 0)
+                return sum + (reference->ends == NULL ? reference->bytes : *reference->ends - reference->offset);
             sum += reference->bytes;
-            if (reference->boundary)
-                return sum;
             number++;
             continue;
         }
@@ -313,6 +355,19 @@ uint32_t w_channel_to_boundary(const struct w_channel *channel)
     }
 }
 
+/* Some of its bytes are gone, not all. */
+static uint32_t reference_count_gone(struct reference *reference)
+{
+    uint32_t gone = 0;
+    if (reference->ends == NULL)
+        return 0;
+    while (gone < reference->messages && reference->ends[gone] <= reference->offset)
+        gone++;
+    reference->ends += gone;
+    reference->messages -= gone;
+    return gone;
+}
+
 static uint32_t channel_take_reference(struct w_core *core, struct w_channel *channel, struct reference *reference, uint32_t bytes,
                                        uint32_t *messages)
 {
@@ -320,14 +375,16 @@ static uint32_t channel_take_reference(struct w_core *core, struct w_channel *ch
     reference->offset += piece;
     reference->bytes -= piece;
     channel->references->bytes -= piece;
-    if (reference->bytes > 0)
+    if (reference->bytes > 0) {
+        *messages += reference_count_gone(reference);
         return piece;
-    *messages += reference->boundary;
+    }
+    *messages += reference->messages;
     w_blob_release(core, &reference->blob);
     struct w_channel_references *references = channel->references;
-    references->head = references->head + 1 == REFERENCES_MAX ? 0 : references->head + 1;
+    references->head = references->head + 1 == references->capacity ? 0 : references->head + 1;
     if (--references->count == 0) {
-        w_pool_give(&core->pool, references, sizeof *references);
+        w_pool_give(&core->pool, references, references_bytes(references));
         channel->references = NULL;
     }
     return piece;
@@ -383,7 +440,7 @@ void w_channel_drop(struct w_core *core, struct w_channel *channel)
     if (channel->references != NULL) {
         for (uint32_t i = 0; i < channel->references->count; i++)
             w_blob_release(core, &channel_reference(channel, i)->blob);
-        w_pool_give(&core->pool, channel->references, sizeof *channel->references);
+        w_pool_give(&core->pool, channel->references, references_bytes(channel->references));
     }
     channel->first = channel->last = NULL;
     channel->references = NULL;

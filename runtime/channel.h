@@ -56,6 +56,10 @@ static inline int w_channel_put(struct w_core *core, struct w_channel *channel, 
 /* The same with the payload by reference; the channel takes a reference of its own. Falls back to copying when it has as many references as it can hold. */
 int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset,
                        uint32_t bytes, bool boundary);
+/* Puts the whole of a blob, which has several messages in it, sealed, by reference: the channel takes one of its own. ends: where in the blob each of the
+ * `messages` ends, ascending, there as long as the blob is; NULL with no messages: bytes of a stream. False: nothing is put, there is no room for a
+ * reference. */
+bool w_channel_put_shared(struct w_core *core, struct w_channel *channel, weir_blob *blob, const uint32_t *ends, uint32_t messages);
 
 /* Room for `bytes` in one piece (at most W_CHANNEL_BLOCK_MAX less 64), at the tail; NULL: no memory. Good until anything else is done with the channel. */
 uint8_t *w_channel_reserve(struct w_core *core, struct w_channel *channel, uint32_t bytes);

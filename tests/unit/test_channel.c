@@ -190,7 +190,37 @@ static int reserve(struct chance *chance)
     return 0;
 }
 
-static int (*const ways_to_put[])(struct chance *) = {put, put_blob, reserve};
+/* Several messages in one blob that is shared with others; its first owner lets go at once. Without room for a reference its bytes are copied. */
+static int put_shared(struct chance *chance)
+{
+    static const weir_seal nothing;
+    uint32_t count = 1 + (uint32_t)chance_below(chance, 300), bytes = 0;
+    uint32_t *ends = w_pool_take(&fake.core.pool, 4096 + PAYLOAD_BYTES);
+    if (ends == NULL)
+        return -ENOMEM;
+    uint8_t *data = (uint8_t *)ends + 4096;
+    for (uint32_t i = 0; i < count; i++)
+        ends[i] = bytes += 1 + (uint32_t)chance_below(chance, 600);
+    memcpy(data, payload + count, bytes);
+    weir_blob *blob = w_blob_of_piece(&fake.core, data, bytes, ends, 4096 + PAYLOAD_BYTES);
+    if (blob == NULL) {
+        w_pool_give(&fake.core.pool, ends, 4096 + PAYLOAD_BYTES);
+        return -ENOMEM;
+    }
+    uint32_t boundaries = chance_one_in(chance, 8) ? 0 : count;
+    bool shared = w_channel_put_shared(&fake.core, &channel, blob, boundaries == 0 ? NULL : ends, boundaries);
+    int result = shared ? 0 : w_channel_put(&fake.core, &channel, &nothing, data, bytes, false);
+    MUST_EQUAL(blob->references, shared ? 2 : 1);
+    for (uint32_t i = 0; shared && i < boundaries; i++)
+        model.ends[model.end_count++] = model.count + ends[i];
+    if (result == 0)
+        model_add(data, bytes);
+    weir_blob_release(&blob);
+    return result;
+}
+
+#define WAYS_TO_PUT 4
+static int (*const ways_to_put[WAYS_TO_PUT])(struct chance *) = {put, put_blob, reserve, put_shared};
 
 /* Takes in a window as a writer would; sometimes short, sometimes a few bytes. */
 static void take_some(struct chance *chance)
@@ -211,7 +241,7 @@ START_TEST(as_the_model)
     for (uint32_t step = 0; step < 2500; step++) {
         bool fill = model.count < high_bytes && chance_below(&chance, 8) < 4;
         if (fill)
-            MUST_EQUAL(ways_to_put[chance_below(&chance, 3)](&chance), 0);
+            MUST_EQUAL(ways_to_put[chance_below(&chance, WAYS_TO_PUT)](&chance), 0);
         else
             take_some(&chance);
         check_counts();
@@ -322,11 +352,11 @@ END_TEST
 START_TEST(allocation_fails)
 {
     struct chance before = {(uint64_t)_i}, chance;
-    int (*way)(struct chance *) = ways_to_put[_i % 3];
+    int (*way)(struct chance *) = ways_to_put[_i % WAYS_TO_PUT];
     uint32_t failures = 0;
     channel_start(&before);
     for (uint32_t i = chance_below(&before, 3) == 0 ? 8 : 0; i < 8; i++)
-        ways_to_put[chance_below(&before, 3)](&before);
+        ways_to_put[chance_below(&before, WAYS_TO_PUT)](&before);
     int result = -ENOMEM;
     for (int64_t succeed = 0; result != 0; succeed++) {
         uint64_t taken_bytes = fake.core.pool.taken_bytes;
@@ -344,7 +374,7 @@ START_TEST(allocation_fails)
         check_all();
     }
     for (uint32_t i = 0; i < 4; i++)
-        MUST_EQUAL(ways_to_put[chance_below(&chance, 3)](&chance), 0);
+        MUST_EQUAL(ways_to_put[chance_below(&chance, WAYS_TO_PUT)](&chance), 0);
     check_all();
     while (model.count > 0)
         take_some(&chance);
