@@ -94,7 +94,7 @@ static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const void
 int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
 {
     weir_seal seal;
-    w_core_require_thread(conn->core, __func__);
+    w_core_require_settled(conn->core, __func__);
     const weir_codec *codec = &conn->protocol->codec;
     int result = codec->seal(codec, data, bytes, &seal);
     if (W_UNLIKELY(result != 0))
@@ -124,7 +124,7 @@ int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes
 int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
 {
     weir_seal seal;
-    w_core_require_thread(conn->core, __func__);
+    w_core_require_settled(conn->core, __func__);
     const weir_codec *codec = &conn->protocol->codec;
     if (!codec->boundaries)
         return -EINVAL;
@@ -147,7 +147,7 @@ int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
 
 int weir_reserve(weir_conn *conn, uint32_t bytes, weir_room *room)
 {
-    w_core_require_thread(conn->core, __func__);
+    w_core_require_settled(conn->core, __func__);
     const weir_codec *codec = &conn->protocol->codec;
     conn->writer.reserved_bytes = 0;
     if (bytes > WEIR_RESERVE_MAX_BYTES || bytes > codec->message_max_bytes)
@@ -168,7 +168,7 @@ int weir_reserve(weir_conn *conn, uint32_t bytes, weir_room *room)
 int weir_commit(weir_conn *conn, uint32_t bytes)
 {
     weir_seal seal;
-    w_core_require_thread(conn->core, __func__);
+    w_core_require_settled(conn->core, __func__);
     const weir_codec *codec = &conn->protocol->codec;
     uint32_t reserved_bytes = conn->writer.reserved_bytes, most = reserved_bytes - codec->head_max_bytes - codec->trailer_max_bytes;
     if (reserved_bytes == 0 || bytes > most)
@@ -208,7 +208,7 @@ int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t b
         return -EINVAL;
     if (bytes < W_BLOB_WORTH_BYTES)
         return weir_send(conn, blob->data + offset, bytes);
-    w_core_require_thread(conn->core, __func__);
+    w_core_require_settled(conn->core, __func__);
     const weir_codec *codec = &conn->protocol->codec;
     int result = codec->seal(codec, blob->data + offset, bytes, &seal);
     conn->writer.reserved_bytes = 0;
@@ -223,7 +223,7 @@ int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t b
 
 static __attribute__((noinline)) int calls_forward_big(weir_conn *from, const weir_message *message, weir_conn *to)
 {
-    w_core_require_thread(from->core, "weir_forward");
+    w_core_require_settled(from->core, "weir_forward");
     /* Refused ones should not pay for a blob. */
     const weir_codec *codec = &to->protocol->codec;
     int result = w_conn_may_send(to, message->bytes + codec->head_max_bytes + codec->trailer_max_bytes);

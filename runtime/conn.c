@@ -303,6 +303,13 @@ int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes)
     return -EAGAIN;
 }
 
+bool w_conn_may_send_all(const weir_conn *conn, uint32_t sealed_bytes)
+{
+    uint64_t bytes = (uint64_t)conn->writer.channel.queued_bytes + sealed_bytes;
+    return conn->state == W_CONN_OPEN && !conn->half_closed && bytes <= w_limits_high_water(conn->protocol) &&
+           bytes <= w_limits_hard(conn->protocol);
+}
+
 int w_conn_refuse_for_memory(weir_conn *conn)
 {
     w_core_between_turns(conn->core);
@@ -404,6 +411,7 @@ static bool conn_is_ours(weir_reason reason)
 
 void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
 {
+    w_core_settle(conn->core); /* what was sent before goes out */
     if (conn->state == W_CONN_DIALING || conn->state == W_CONN_OPENING) {
         w_conn_end(conn, reason, error);
         return;
@@ -429,6 +437,7 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
 void w_conn_end(weir_conn *conn, weir_reason reason, int error)
 {
     struct w_core *core = conn->core;
+    w_core_settle(core); /* what was sent before is counted as undelivered */
     if (conn->state == W_CONN_FREE || conn->state >= W_CONN_ENDING)
         return;
     conn->ours |= conn_is_ours(reason);

@@ -102,6 +102,7 @@ struct weir_conn {
     bool half_closed : 1;         /* our side has been shut down */
     bool ours : 1;                /* this program wanted the end */
     bool opened : 1;              /* on_open was called, so on_close will be */
+    bool excepted : 1;            /* of the burst that is being delivered, it does not get all messages */
     bool dialed : 1, adopted : 1; /* where it came from; neither: accepted */
     void *user;
     struct w_wheel_entry timer;
@@ -174,6 +175,8 @@ void w_conn_abandon(weir_conn *conn, weir_reason reason, int error);
 
 /* A send of `bytes` more: is there room under the marks? 0, -EPIPE, -ENOTCONN, -EMSGSIZE, -EAGAIN (refused and counted). */
 int w_conn_may_send(weir_conn *conn, uint32_t sealed_bytes);
+/* Would so many bytes more, in messages one after the other, all be taken? Refuses and counts nothing. */
+bool w_conn_may_send_all(const weir_conn *conn, uint32_t sealed_bytes);
 /* A send found no memory: -EAGAIN, and on_ready once there is some. */
 int w_conn_refuse_for_memory(weir_conn *conn);
 /* Something has been put into an empty channel (or may have been): time limits, and a send in this turn. */

@@ -16,6 +16,7 @@ struct w_conn_table;
 struct weir_blob;
 struct weir_channel;
 struct weir_port;
+struct w_group_draft;
 struct w_group_table;
 struct w_link;
 struct w_listener;
@@ -58,8 +59,9 @@ struct w_core {
     struct w_io *io;
     const struct w_io_engine *engine;
     struct w_conn_table *conns;
-    const void *owner; /* w_core_self() of the thread that turns this shard; NULL until the first turn */
-    int owner_thread;  /* the same as gettid() calls it, for people */
+    const void *owner;           /* w_core_self() of the thread that turns this shard; NULL until the first turn */
+    int owner_thread;            /* the same as gettid() calls it, for people */
+    struct w_group_draft *draft; /* what it has sent to a group and not yet put into the members' channels (group_send.c); NULL: nothing */
     struct w_core_list lists[W_CORE_LISTS];
     struct w_core_origin origin;
     struct w_pool pool;
@@ -103,6 +105,8 @@ struct w_core {
     weir_conn *(*conn_at)(struct w_core *core, uint32_t slot);
     /* The last reference to a blob with another home went here. */
     void (*blob_away)(struct w_core *core, struct weir_blob *blob);
+    /* Delivers the draft. */
+    void (*settle)(struct w_core *core);
     /* Told when a connection is over, to free its slot. Both are the shard's: it has the table. */
     void (*conn_freed)(struct w_core *core, weir_conn *conn);
     struct w_wheel wheel;
@@ -133,6 +137,20 @@ static inline void w_core_require_thread(const struct w_core *core, const char *
         w_core_wrong_thread(core, function);
 }
 
+/* Before anything that could tell the difference between what was sent to a group and what its members' channels hold. */
+static inline void w_core_settle(struct w_core *core)
+{
+    if (W_UNLIKELY(core->draft != NULL))
+        core->settle(core);
+}
+
+/* The beginning of a call on the shard's thread that comes after all that was sent before it. */
+static inline void w_core_require_settled(struct w_core *core, const char *function)
+{
+    w_core_require_thread(core, function);
+    w_core_settle(core);
+}
+
 /* Between turns the engine's time is as old as the last turn: a call that counts from now, or has something for the next turn, begins with this. */
 static inline void w_core_between_turns(struct w_core *core)
 {
@@ -146,7 +164,7 @@ static inline void w_core_between_turns(struct w_core *core)
 /* The beginning of such a call: on the shard's thread, and the time is now. */
 static inline void w_core_enter(struct w_core *core, const char *function)
 {
-    w_core_require_thread(core, function);
+    w_core_require_settled(core, function);
     w_core_between_turns(core);
 }
 

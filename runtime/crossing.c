@@ -18,7 +18,7 @@
 #define SENDS_MAX        4096u
 #define LINK_RECORDS_MAX 512u /* of them, of one link before the others have had their turn */
 #define LATE_NS          (10 * WEIR_MILLISECOND)
-#define MEMBERS_A_RECORD 8u /* a message to so many members of a group counts like one record more */
+#define MEMBERS_A_RECORD 8u /* a burst to so many members of a group counts like one record more */
 
 static weir_conn *crossing_conn(struct w_core *core, uint64_t id)
 {
@@ -87,16 +87,21 @@ static enum w_port_verdict crossing_blob(struct w_core *core, struct w_link *lin
     return verdict;
 }
 
-static enum w_port_verdict crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record, uint32_t *cost)
+/* Answers how many members there are. */
+static uint32_t crossing_group_blob(struct w_core *core, struct w_link *link, const struct w_port_record *record)
 {
     struct w_port_group head;
     struct w_port_blob part;
+    struct w_burst burst;
     memcpy(&head, record->data, sizeof head);
     memcpy(&part, record->data + sizeof head, sizeof part);
-    *cost += w_group_deliver(core, record->to, head.except, part.blob->data + part.offset, part.bytes, part.blob) / MEMBERS_A_RECORD;
+    w_burst_begin(&burst, record->to);
+    w_burst_add(&burst, part.blob->data + part.offset, part.bytes, head.except);
+    burst.blob = part.blob;
+    uint32_t members = w_group_deliver(core, &burst);
     crossing_count_blob(link, part.bytes);
     w_blob_release(core, &part.blob);
-    return W_PORT_DONE;
+    return members;
 }
 
 static enum w_port_verdict crossing_want(struct w_core *core, struct w_link *link, const struct w_port_record *record)
@@ -115,7 +120,6 @@ static enum w_port_verdict crossing_record(struct w_core *core, struct w_link *l
 {
     struct w_port_call call;
     struct w_port_post post;
-    struct w_port_group head;
     switch ((enum w_port_kind)record->kind) {
     case W_PORT_MESSAGE:
         return crossing_message(core, link, record->to, record->data, record->bytes, NULL, 0);
@@ -134,18 +138,38 @@ static enum w_port_verdict crossing_record(struct w_core *core, struct w_link *l
         return W_PORT_DONE;
     case W_PORT_WANT:
         return crossing_want(core, link, record);
-    case W_PORT_GROUP:
-        memcpy(&head, record->data, sizeof head);
-        *cost += w_group_deliver(core, record->to, head.except, record->data + sizeof head, record->bytes - (uint32_t)sizeof head, NULL) /
-                 MEMBERS_A_RECORD;
-        return W_PORT_DONE;
+    case W_PORT_GROUP: /* crossing_group */
+        break;
     case W_PORT_GROUP_BLOB:
-        return crossing_group_blob(core, link, record, cost);
+        *cost += crossing_group_blob(core, link, record) / MEMBERS_A_RECORD;
+        break;
     }
     return W_PORT_DONE;
 }
 
 /* --- one link --- */
+
+static uint32_t crossing_record_bytes(const struct w_port_record *record)
+{
+    return (uint32_t)sizeof *record + ((record->bytes + 7) & ~7U);
+}
+
+/* A message to a group, and those to the same group that lie behind it, at most so many: answers what they cost, in records. */
+static uint32_t crossing_group(struct w_core *core, struct w_spsc *there, const struct w_port_record *record, uint32_t most)
+{
+    struct w_burst burst;
+    w_burst_begin(&burst, record->to);
+    do {
+        struct w_port_group head;
+        uint32_t bytes = record->bytes - (uint32_t)sizeof head;
+        if (record->kind != W_PORT_GROUP || record->to != burst.group || !w_burst_has_room(&burst, bytes))
+            break;
+        memcpy(&head, record->data, sizeof head);
+        w_burst_add(&burst, record->data + sizeof head, bytes, head.except);
+        w_spsc_next(there, crossing_record_bytes(record));
+    } while (burst.count < most && (record = (const struct w_port_record *)(const void *)w_spsc_piece(there)) != NULL);
+    return burst.count + w_group_deliver(core, &burst) / MEMBERS_A_RECORD;
+}
 
 static void crossing_stall(struct w_core *core, struct w_link *link)
 {
@@ -165,7 +189,11 @@ static bool crossing_read(struct w_core *core, struct w_link *link, uint32_t *bu
     enum w_port_verdict verdict = W_PORT_DONE;
     while (count < most && (piece = w_spsc_piece(there)) != NULL) {
         const struct w_port_record *record = (const struct w_port_record *)(const void *)piece;
-        uint32_t record_bytes = (uint32_t)sizeof *record + ((record->bytes + 7) & ~7U);
+        if (record->kind == W_PORT_GROUP) {
+            count += crossing_group(core, there, record, most - count);
+            continue;
+        }
+        uint32_t record_bytes = crossing_record_bytes(record); /* of a blob nothing is left there when it is done */
         if (W_UNLIKELY((verdict = crossing_record(core, link, record, &count)) != W_PORT_DONE))
             break;
         w_spsc_next(there, record_bytes);
@@ -307,6 +335,7 @@ void w_crossing_turn(struct w_core *core)
 
 void w_crossing_publish(struct w_core *core)
 {
+    w_core_settle(core);
     if (W_UNLIKELY(core->stirred != NULL))
         w_port_flush_back(core);
     if (core->port->dirty != NULL)

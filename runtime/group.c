@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* group: one message to many connections, on all shards.
+/* group: who is in it, on each shard; and a group's life.
  *
- * Road:    send: a record to each shard that may have members -> there: sealed once for each codec -> into each member's channel.
- * Ditches: ring of one shard full -> nothing is sent anywhere; member has no room -> it misses the message, and its slow-peer policy is asked; member has ended ->
- *          it has left; group closed meanwhile -> the record is nobody's. */
+ * Road:    open -> join: a record to the connection's shard -> a seat in that shard's part -> leave, or the connection ends -> close -> each shard empties its part ->
+ *          free for another.
+ * Ditches: no memory for the seat -> an answer; group closed meanwhile -> the record is nobody's. */
 #include "runtime/group.h"
 
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include "runtime/config.h"
 
 /* A group's name: generation 32 bits, index + 1. */
-static struct w_group *group_find(const struct w_group_table *table, uint64_t name)
+struct w_group *w_group_find(const struct w_group_table *table, uint64_t name)
 {
     uint32_t index = (uint32_t)name - 1;
     if ((uint32_t)name == 0 || index >= table->count)
@@ -20,6 +20,19 @@ static struct w_group *group_find(const struct w_group_table *table, uint64_t na
     struct w_group *group = &table->groups[index];
     /* Acquire: pairs with the release that opened it. */
     return atomic_load_explicit(&group->life, memory_order_acquire) == w_life((uint32_t)(name >> 32), W_GROUP_OPEN) ? group : NULL;
+}
+
+struct w_group_part *w_group_part_of(struct w_core *core, uint64_t name)
+{
+    struct w_group_table *table = core->groups;
+    uint32_t index = (uint32_t)name - 1, generation = (uint32_t)(name >> 32);
+    if ((uint32_t)name == 0 || index >= table->count)
+        return NULL;
+    struct w_group_part *part = &table->groups[index].parts[core->index];
+    /* Acquire: as in w_group_find. */
+    uint64_t life = atomic_load_explicit(&table->groups[index].life, memory_order_acquire);
+    bool open = life == w_life(generation, W_GROUP_OPEN), closing = life == w_life(generation, W_GROUP_CLOSING);
+    return open || (closing && part->closed_generation != generation) ? part : NULL;
 }
 
 /* --- members, on their shard --- */
@@ -127,12 +140,14 @@ static void part_empty(struct w_core *core, struct w_group_part *part)
 
 void w_group_drop_parts(struct w_core *core)
 {
+    w_core_settle(core);
     for (uint32_t i = 0; core->groups != NULL && i < core->groups->count; i++)
         part_empty(core, &core->groups->groups[i].parts[core->index]);
 }
 
 void w_group_follow(struct w_core *core)
 {
+    w_core_settle(core); /* what was sent before the group was closed */
     struct w_group_table *table = core->groups;
     for (uint32_t i = 0; i < table->count; i++) {
         struct w_group *group = &table->groups[i];
@@ -155,7 +170,7 @@ void w_group_follow(struct w_core *core)
 
 static enum w_port_verdict group_join_here(struct w_core *core, struct w_link *link, weir_conn *conn, weir_id id, uint64_t name)
 {
-    if (core == NULL || group_find(core->groups, name) == NULL || conn == NULL || conn->state != W_CONN_OPEN)
+    if (core == NULL || w_group_find(core->groups, name) == NULL || conn == NULL || conn->state != W_CONN_OPEN)
         return W_PORT_DONE;
     if (group_add(core, (uint32_t)name - 1, conn) == 0 || w_port_tell_undelivered(core, link, id.value, -ENOMEM, 0, 0))
         return W_PORT_DONE;
@@ -166,7 +181,7 @@ static enum w_port_verdict group_leave_here(struct w_core *core, struct w_link *
 {
     (void)link;
     (void)id;
-    if (core == NULL || conn == NULL || group_find(core->groups, name) == NULL)
+    if (core == NULL || conn == NULL || w_group_find(core->groups, name) == NULL)
         return W_PORT_DONE;
     struct w_group_member *member = group_member_of(conn, (uint32_t)name - 1);
     if (member == NULL)
@@ -184,7 +199,7 @@ static int group_ask(weir_port *port, weir_group name, weir_id id, w_port_functi
     if (shard >= table->config->shards)
         return -ESTALE;
     struct w_core *core = table->cores[shard];
-    struct w_group *group = group_find(core->groups, name.value);
+    struct w_group *group = w_group_find(core->groups, name.value);
     if (group == NULL || core->conn_protocol(core, id) == NULL)
         return -ESTALE;
     atomic_store_explicit(&group->parts[shard].used, true, memory_order_relaxed);
@@ -215,150 +230,11 @@ int weir_group_leave(weir_port *port, weir_group group, weir_id id)
     return result;
 }
 
-/* --- delivering --- */
-
-/* What one codec makes of the message; kept while the members have the same one. */
-struct sealed {
-    const weir_codec *codec; /* NULL: nothing is sealed yet */
-    int result;
-    weir_seal seal;
-};
-
-static void sealed_for(struct sealed *sealed, const weir_codec *codec, const uint8_t *data, uint32_t bytes)
-{
-    if (W_LIKELY(sealed->codec == codec))
-        return;
-    bool same = sealed->codec != NULL && sealed->codec->seal == codec->seal &&
-                sealed->codec->message_max_bytes == codec->message_max_bytes &&
-                memcmp(sealed->codec->settings, codec->settings, sizeof codec->settings) == 0;
-    sealed->codec = codec;
-    if (!same)
-        sealed->result = codec->seal(codec, data, bytes, &sealed->seal);
-}
-
-/* As weir_send of a sealed message: 0, or it misses it. */
-static int group_put(weir_conn *conn, const struct sealed *sealed, const uint8_t *data, uint32_t bytes, weir_blob *blob)
-{
-    struct w_core *core = conn->core;
-    struct w_channel *channel = &conn->writer.channel;
-    if (sealed->result != 0)
-        return sealed->result;
-    conn->writer.reserved_bytes = 0;
-    int result = w_conn_may_send(conn, sealed->seal.head_bytes + bytes + sealed->seal.trailer_bytes);
-    if (W_UNLIKELY(result != 0))
-        return result;
-    bool was_empty = channel->queued_bytes == 0, boundaries = sealed->codec->boundaries;
-    result = blob == NULL ? w_channel_put(core, channel, &sealed->seal, data, bytes, boundaries)
-                          : w_channel_put_blob(core, channel, &sealed->seal, blob, 0, bytes, boundaries);
-    if (W_UNLIKELY(result != 0))
-        return w_conn_refuse_for_memory(conn);
-    if (was_empty || !(conn->agenda & W_CONN_DO_WRITE))
-        w_conn_wants_send(conn, was_empty);
-    return 0;
-}
-
-uint32_t w_group_deliver(struct w_core *core, uint64_t name, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob)
-{
-    struct w_group *group = group_find(core->groups, name);
-    struct sealed sealed = {.codec = NULL};
-    if (group == NULL)
-        return 0;
-    struct w_group_part *part = &group->parts[core->index];
-    uint32_t count = atomic_load_explicit(&part->count, memory_order_relaxed), delivered = 0, refused = 0;
-    core->crowd = count > 1;
-    for (uint32_t i = 0; i < count; i++) {
-        weir_conn *conn = part->members[i].conn;
-        if (i + 4 < count)
-            __builtin_prefetch(&part->members[i + 4].conn->writer);
-        if (except != 0 && w_conn_id(conn).value == except)
-            continue;
-        sealed_for(&sealed, &conn->protocol->codec, data, bytes);
-        bool taken = group_put(conn, &sealed, data, bytes, blob) == 0;
-        delivered += taken;
-        refused += !taken;
-    }
-    core->crowd = false;
-    /* Relaxed: counters of one writer. */
-    atomic_store_explicit(&part->delivered, atomic_load_explicit(&part->delivered, memory_order_relaxed) + delivered, memory_order_relaxed);
-    atomic_store_explicit(&part->refused, atomic_load_explicit(&part->refused, memory_order_relaxed) + refused, memory_order_relaxed);
-    w_stats_add(&core->stats.group_messages, 1);
-    w_stats_add(&core->stats.group_refusals, refused);
-    return count;
-}
-
-/* --- sending --- */
-
-/* Room for one record on each link that needs one, before any is committed: 0 or the error. */
-static int group_reserve(weir_port *port, struct w_group *group, uint64_t name, enum w_port_kind kind, uint32_t bytes, uint32_t blob_bytes,
-                         struct w_port_record **records)
-{
-    struct w_port_table *table = port->table;
-    for (uint32_t i = 0; i < table->config->shards; i++) {
-        int error = 0;
-        records[i] = NULL;
-        if (table->cores[i] == port->core || !atomic_load_explicit(&group->parts[i].used, memory_order_relaxed))
-            continue;
-        struct w_link *link = w_port_link(port, i, &error);
-        if (link == NULL && error == -ESHUTDOWN)
-            continue; /* its members are gone */
-        records[i] = link == NULL     ? NULL
-                     : blob_bytes > 0 ? w_port_reserve_blob(link, name, kind, bytes, blob_bytes)
-                                      : w_port_reserve(link, name, kind, bytes);
-        if (records[i] == NULL)
-            return link == NULL ? error : -EAGAIN;
-    }
-    return 0;
-}
-
-static int group_send(weir_port *port, weir_group name, const void *data, uint32_t bytes, weir_id except)
-{
-    struct w_port_table *table = port->table;
-    struct w_port_record *records[W_CONFIG_SHARDS_MAX];
-    struct w_group *group = group_find(table->cores[0]->groups, name.value);
-    const struct w_port_group head = {.except = except.value};
-    bool big = bytes >= W_BLOB_WORTH_BYTES;
-    weir_blob *blob = NULL;
-    if (group == NULL)
-        return -ESTALE;
-    if (bytes > WEIR_MESSAGE_MAX_BYTES)
-        return -EMSGSIZE;
-    if (big && (blob = w_port_blob(port, data, bytes)) == NULL)
-        return w_port_no_memory(port);
-    int result = group_reserve(port, group, name.value, big ? W_PORT_GROUP_BLOB : W_PORT_GROUP,
-                               (uint32_t)sizeof head + (big ? (uint32_t)sizeof(struct w_port_blob) : bytes), big ? bytes : 0, records);
-    for (uint32_t i = 0; i < table->config->shards && result == 0; i++) {
-        if (records[i] == NULL)
-            continue;
-        memcpy(records[i]->data, &head, sizeof head);
-        if (big) {
-            struct w_port_blob part = {.blob = weir_blob_hold(blob), .bytes = bytes};
-            memcpy(records[i]->data + sizeof head, &part, sizeof part);
-            port->links[i]->blob_bytes_put += bytes;
-        } else if (bytes > 0) {
-            memcpy(records[i]->data + sizeof head, data, bytes);
-        }
-        w_port_commit(port->links[i], records[i]);
-    }
-    if (result == 0 && port->core != NULL)
-        w_group_deliver(port->core, name.value, except.value, big ? blob->data : data, bytes, blob);
-    if (blob != NULL)
-        w_port_blob_done(port, blob);
-    return result;
-}
-
-int weir_group_send(weir_port *port, weir_group group, const void *data, uint32_t bytes, weir_id except)
-{
-    w_port_enter(port, __func__);
-    int result = group_send(port, group, data, bytes, except);
-    w_port_leave(port);
-    return result;
-}
-
 /* --- counting --- */
 
 int w_group_stats(const struct w_group_table *table, uint64_t name, weir_group_stats *stats)
 {
-    struct w_group *group = group_find(table, name);
+    struct w_group *group = w_group_find(table, name);
     *stats = (weir_group_stats){0};
     if (group == NULL)
         return -ESTALE;
@@ -391,7 +267,7 @@ int w_group_open(struct w_group_table *table, uint64_t *name)
 
 int w_group_close(struct w_group_table *table, uint64_t name)
 {
-    struct w_group *group = group_find(table, name);
+    struct w_group *group = w_group_find(table, name);
     uint32_t generation = (uint32_t)(name >> 32);
     uint64_t open = w_life(generation, W_GROUP_OPEN);
     /* By the whole word: somebody else may have closed it meanwhile, and opened another. */

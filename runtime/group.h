@@ -8,6 +8,7 @@
 
 #include <weir/group.h>
 
+#include "runtime/burst.h"
 #include "runtime/conn.h"
 #include "runtime/life.h"
 
@@ -51,8 +52,15 @@ int w_group_open(struct w_group_table *table, uint64_t *name);
 int w_group_close(struct w_group_table *table, uint64_t name);
 int w_group_stats(const struct w_group_table *table, uint64_t name, weir_group_stats *stats);
 
-/* Puts a message into the channels of all members on this shard but one. blob NULL: copied. Answers how many members there are. */
-uint32_t w_group_deliver(struct w_core *core, uint64_t group, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob);
+/* The group of that name, or NULL: it is not open. Any thread. */
+struct w_group *w_group_find(const struct w_group_table *table, uint64_t name);
+/* This shard's part of it, or NULL: it is closed, and the part emptied. On the shard's thread. */
+struct w_group_part *w_group_part_of(struct w_core *core, uint64_t name);
+
+/* Puts a burst into the channels of all members on this shard, member by member. Answers how many members there are. */
+uint32_t w_group_deliver(struct w_core *core, const struct w_burst *burst);
+/* Delivers what this shard has sent to a group and not delivered yet: core->settle. */
+void w_group_settle(struct w_core *core);
 /* A connection is over. */
 void w_group_leave_all(weir_conn *conn);
 /* Looks which groups are being closed, and empties this shard's parts in them. */

@@ -163,6 +163,7 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     core->conn_protocol = shard_conn_protocol;
     core->conn_wanted = w_pipe_wanted;
     core->blob_away = w_port_send_home;
+    core->settle = w_group_settle;
     core->send_bytes = config->send_bytes;
     core->conn_freed = shard_conn_freed;
     shard->orders = orders;
@@ -358,6 +359,7 @@ static void shard_attend(weir_shard *shard)
 {
     struct w_core *core = &shard->core;
     for (uint32_t pass = 0; pass < AGENDA_PASSES; pass++) {
+        w_core_settle(core);
         weir_conn *last = core->lists[W_CORE_AGENDA].last, *conn = NULL;
         while (conn != last && (conn = w_waitlist_take(core, W_CORE_AGENDA)) != NULL)
             w_conn_attend(conn);

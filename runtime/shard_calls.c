@@ -10,7 +10,8 @@
 void weir_timer_set(weir_shard *shard, weir_timer *timer, uint64_t after_ns, weir_timer_callback callback, void *user)
 {
     struct w_core *core = &shard->core;
-    w_core_enter(core, __func__);
+    w_core_require_thread(core, __func__);
+    w_core_between_turns(core);
     W_REQUIRE(callback != NULL, "callback is NULL");
     timer->callback = callback;
     timer->user = user;

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* weir/group.h: one message to many connections, on all shards.
  *
- * A group is a set of connections: a room, a topic. One send reaches all members: it crosses to each shard once, is sealed there once for each
- * codec among the members, and is copied into each member's channel within one turn. From 4 KiB all members share one blob.
+ * A group is a set of connections: a room, a topic. One send reaches all members: it crosses to each shard once, is sealed there once for each codec among the
+ * members, and is in each member's channel at the end of the turn. What a shard sends to one group in a row, and what one port has sent to it, goes in
+ * together: member by member, and from 1 KiB on (4 KiB for a single payload that big) as one piece of memory that all members share. So a message to many
+ * costs little more than the kernel's part of it.
  *
  * A member is refused the message like by a weir_send(): above its high-water mark it misses it (counted in weir_group_stats.refused and the connection's refusals),
  * and its protocol's slow-peer policy is applied. It never slows the others. Nor does it slow the sender: who sends faster than the members read sees refusals, not
@@ -38,7 +40,8 @@ int weir_group_leave(weir_port *port, weir_group group, weir_id id);
  * -EAGAIN (WEIR_PORT_ROOM follows). 0; -ESTALE the group is closed; -EMSGSIZE over WEIR_MESSAGE_MAX_BYTES. A group without members: 0. */
 int weir_group_send(weir_port *port, weir_group group, const void *data, uint32_t bytes, weir_id except);
 
-/* Counters of the group since it was opened; exact by themselves, together some operations apart. */
+/* Counters of the group since it was opened; exact by themselves, together some operations apart. What a callback of a shard sends counts at the end of its turn at
+ * the latest. */
 typedef struct weir_group_stats {
     uint64_t members;   /* now */
     uint64_t delivered; /* messages put into members' channels, one for each member */

@@ -329,14 +329,10 @@ void w_pipe_refused(weir_conn *conn, int error)
     (void)error;
 }
 
-uint32_t w_group_deliver(struct w_core *core, uint64_t group, uint64_t except, const uint8_t *data, uint32_t bytes, weir_blob *blob)
+uint32_t w_group_deliver(struct w_core *core, const struct w_burst *burst)
 {
     (void)core;
-    (void)group;
-    (void)except;
-    (void)data;
-    (void)bytes;
-    (void)blob;
+    (void)burst;
     return 0;
 }
 

@@ -11,11 +11,13 @@
 #include <string.h>
 
 /* What the scenery has in place of the library's: by other names, so that both may be linked. */
-#define w_conn_need_extra game_need_extra
-#define w_conn_trim_extra game_trim_extra
-#define w_conn_may_send   game_may_send
+#define w_conn_need_extra   game_need_extra
+#define w_conn_trim_extra   game_trim_extra
+#define w_conn_may_send_all game_may_send_all
+#define w_conn_may_send     game_may_send
 
 #include "runtime/group.c"
+#include "runtime/group_send.c"
 #include "tests/unit/chance.h"
 
 #define SHARDS         2u
@@ -112,6 +114,13 @@ int game_may_send(weir_conn *conn, uint32_t sealed_bytes)
     return -EAGAIN;
 }
 
+bool game_may_send_all(const weir_conn *conn, uint32_t sealed_bytes)
+{
+    (void)conn;
+    (void)sealed_bytes;
+    return false;
+}
+
 static int game_seal(const weir_codec *codec, const uint8_t *payload, uint32_t bytes, weir_seal *seal)
 {
     (void)codec;
@@ -181,8 +190,9 @@ static void shard_take(uint32_t shard, const struct record *record)
     struct w_core *core = &game.cores[shard];
     weir_conn *conn = &game.conns[shard];
     static const uint8_t data[8];
+    struct w_burst burst;
     bool was_member = group_member_of(conn, 0) != NULL;
-    seen_there[shard].late_records += group_find(&game.table, record->name) == NULL;
+    seen_there[shard].late_records += w_group_find(&game.table, record->name) == NULL;
     switch (record->kind) {
     case JOIN:
         PLAY_MUST_EQUAL(group_join_here(core, NULL, conn, w_conn_id(conn), record->name), W_PORT_DONE);
@@ -196,7 +206,9 @@ static void shard_take(uint32_t shard, const struct record *record)
         break;
     case SEND:
         game.shards[shard].sending = life_of(record->name);
-        (void)w_group_deliver(core, record->name, 0, data, sizeof data, NULL);
+        w_burst_begin(&burst, record->name);
+        w_burst_add(&burst, data, sizeof data, 0);
+        (void)w_group_deliver(core, &burst);
         break;
     }
 }
@@ -256,7 +268,7 @@ static void give_order(void)
 
 static int close_wrongly(uint64_t name)
 {
-    struct w_group *group = group_find(&game.table, name);
+    struct w_group *group = w_group_find(&game.table, name);
     if (group == NULL)
         return -ESTALE;
     uint64_t life = w_life(life_of(name), W_GROUP_OPEN);
@@ -312,7 +324,7 @@ static void user_put(uint32_t user, uint32_t shard, enum record_kind kind, uint6
 {
     struct queue *queue = &game.queues[user][shard];
     uint32_t count = queue->count, life = life_of(name);
-    if (count == RECORDS_MAX || group_find(&game.table, name) == NULL)
+    if (count == RECORDS_MAX || w_group_find(&game.table, name) == NULL)
         return;
     if (kind != SEND)
         atomic_store_explicit(&game.parts[shard].used, true, memory_order_relaxed);
