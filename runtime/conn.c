@@ -437,7 +437,6 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
 void w_conn_end(weir_conn *conn, weir_reason reason, int error)
 {
     struct w_core *core = conn->core;
-    w_core_settle(core); /* what was sent before is counted as undelivered */
     if (conn->state == W_CONN_FREE || conn->state >= W_CONN_ENDING)
         return;
     conn->ours |= conn_is_ours(reason);

@@ -147,6 +147,35 @@ START_TEST(from_a_shards_port)
 }
 END_TEST
 
+static void send_from_here(weir_shard *shard, void *user)
+{
+    weir_group *group = user;
+    MUST_EQUAL(group_send(weir_shard_port(shard), *group, 50, 7, nobody), 0);
+}
+
+/* A function that a spinning shard takes in mid-spin: what it sends to a group goes out there and then, not when the shard has spun long enough. */
+START_TEST(from_a_shard_that_spins)
+{
+    struct hall hall;
+    hall_init(&hall, 1);
+    hall.config.spin_ns = 10 * WEIR_SECOND;
+    hall_open_apart(&hall, 3);
+    weir_port *port = hall_port(&hall);
+    weir_group group = open_group(&hall);
+    join_all(&hall, port, group);
+    for (int round = 0; round < 3; round++) {
+        hall_pass(&hall, MILLISECONDS(20)); /* it spins */
+        uint64_t begun_ns = live_now_ns();
+        MUST_EQUAL(weir_post(port, hall_shard(&hall, 0), send_from_here, &group), 0);
+        for (uint32_t i = 0; i < 3; i++)
+            hall_expect(&hall, &hall.seats[i], 50, 7);
+        MUST(live_now_ns() - begun_ns < 5 * WEIR_SECOND);
+    }
+    weir_port_close(&port);
+    hall_close(&hall);
+}
+END_TEST
+
 /* What one port does arrives in the order it did it: joins, leaves, sends to the group, sends to members, functions. */
 START_TEST(order_of_all_that_a_port_does)
 {
@@ -478,6 +507,6 @@ START_TEST(a_join_without_memory)
 }
 END_TEST
 
-FIXTURE_MAIN("groups", names, to_all_but_one, from_a_shards_port, order_of_all_that_a_port_does, a_full_ring_to_one_shard,
-             each_by_its_codec, a_slow_member_misses_messages, a_slow_member_is_disconnected, members_that_end_leave,
-             a_closed_group_lets_its_members_go_on, a_join_without_memory)
+FIXTURE_MAIN("groups", names, to_all_but_one, from_a_shards_port, from_a_shard_that_spins, order_of_all_that_a_port_does,
+             a_full_ring_to_one_shard, each_by_its_codec, a_slow_member_misses_messages, a_slow_member_is_disconnected,
+             members_that_end_leave, a_closed_group_lets_its_members_go_on, a_join_without_memory)
