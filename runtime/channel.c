@@ -20,9 +20,9 @@ struct reference {
     uint32_t messages;    /* that end in what is still to go */
 };
 
-/* A ring; the newest is not always at the end of the array. It begins with few entries, as most channels never have more. */
-#define REFERENCES_FIRST_BYTES 256u
-#define REFERENCES_MAX_BYTES   4096u
+/* A ring; the newest is not always at the end of the array. It has one of two sizes: most channels never have more than a few. */
+#define REFERENCES_FEW_BYTES 256u
+#define REFERENCES_MAX_BYTES 4096u
 struct w_channel_references {
     uint32_t head, count;
     uint32_t capacity;
@@ -167,12 +167,13 @@ static inline struct reference *references_at(struct w_channel_references *refer
     return &references->entries[index >= references->capacity ? index - references->capacity : index];
 }
 
-/* A ring of four times the bytes, or the first: false: no memory, or it is as large as it gets. */
+/* A ring, or the larger one: false: no memory, or it is that already. */
 static bool channel_grow_references(struct w_core *core, struct w_channel *channel)
 {
     struct w_channel_references *old = channel->references;
-    size_t bytes = old == NULL ? REFERENCES_FIRST_BYTES : w_pool_round(references_bytes(old)) * 4;
-    struct w_channel_references *references = bytes > REFERENCES_MAX_BYTES ? NULL : w_pool_take(&core->pool, bytes);
+    size_t bytes = old == NULL ? REFERENCES_FEW_BYTES : REFERENCES_MAX_BYTES;
+    bool is_largest = old != NULL && references_bytes(old) > REFERENCES_FEW_BYTES;
+    struct w_channel_references *references = is_largest ? NULL : w_pool_take(&core->pool, bytes);
     if (references == NULL)
         return false;
     *references = (struct w_channel_references){.capacity = (uint32_t)((bytes - sizeof *references) / sizeof *references->entries)};

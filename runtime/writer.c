@@ -7,6 +7,7 @@
 #include "runtime/writer.h"
 
 #include <errno.h>
+#include <string.h>
 
 void w_writer_trim(struct w_core *core, struct w_writer *writer)
 {
@@ -71,21 +72,21 @@ static void writer_cut_run(struct w_writer *writer)
     w_writer_own_cut(writer->side);
 }
 
-/* The run's next bytes, as many as fit: answers how many. */
-static uint32_t writer_gather(const struct w_writer *writer, struct w_io_gather *gather, uint32_t bytes_max)
+/* Where the run's next bytes lie, as many as fit: answers how many pieces. */
+static uint32_t writer_view(const struct w_writer *writer, uint32_t bytes_max, struct iovec vectors[W_IO_VECTORS_MAX], uint32_t *bytes)
 {
-    uint32_t lane_bytes = 0, channel_bytes = 0, own_bytes = 0;
-    gather->count = 0;
+    uint32_t lane_bytes = 0, channel_bytes = 0, own_bytes = 0, count = 0;
     if (writer->lane_run_bytes > 0)
-        gather->count = w_channel_view(&writer->side->lane, writer->lane_run_bytes, gather->vectors, W_IO_VECTORS_MAX, &lane_bytes);
-    if (lane_bytes < writer->lane_run_bytes)
-        return lane_bytes;
-    uint32_t most = w_base_min_u32(writer->run_bytes, bytes_max - lane_bytes);
-    gather->count +=
-        w_channel_view(&writer->channel, most, gather->vectors + gather->count, W_IO_VECTORS_MAX - gather->count, &channel_bytes);
-    if (channel_bytes == writer->run_bytes && writer->side != NULL)
-        w_writer_own_gather(writer->side, gather, bytes_max - lane_bytes - channel_bytes, &own_bytes);
-    return lane_bytes + channel_bytes + own_bytes;
+        count = w_channel_view(&writer->side->lane, writer->lane_run_bytes, vectors, W_IO_VECTORS_MAX, &lane_bytes);
+    if (lane_bytes == writer->lane_run_bytes) {
+        uint32_t most = w_base_min_u32(writer->run_bytes, bytes_max - lane_bytes);
+        count += w_channel_view(&writer->channel, most, vectors + count, W_IO_VECTORS_MAX - count, &channel_bytes);
+        if (channel_bytes == writer->run_bytes && writer->side != NULL)
+            count += w_writer_own_view(writer->side, bytes_max - lane_bytes - channel_bytes, vectors + count, W_IO_VECTORS_MAX - count,
+                                       &own_bytes);
+    }
+    *bytes = lane_bytes + channel_bytes + own_bytes;
+    return count;
 }
 
 /* The first piece of the run, which is all of it when nothing is in two pieces: its bytes. */
@@ -105,6 +106,21 @@ static uint32_t writer_first_piece(const struct w_writer *writer, uint32_t bytes
     return bytes;
 }
 
+/* The run's next bytes, as many as fit, in more than one piece. False: no memory for that. */
+static bool writer_gather(struct w_core *core, struct w_writer *writer, uint32_t bytes_max)
+{
+    struct iovec vectors[W_IO_VECTORS_MAX];
+    uint32_t bytes, count = writer_view(writer, bytes_max, vectors, &bytes);
+    struct w_io_gather *gather = w_pool_take(&core->pool, w_io_gather_bytes(count));
+    if (gather == NULL)
+        return false;
+    gather->count = count;
+    memcpy(gather->vectors, vectors, count * sizeof *vectors);
+    writer->gather = gather;
+    writer->flight_bytes = bytes;
+    return true;
+}
+
 bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token)
 {
     struct w_writer_side *side = writer->side;
@@ -122,23 +138,20 @@ bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, ui
         return false;
     struct iovec piece;
     uint32_t bytes = writer_first_piece(writer, most, &piece);
-    if (bytes < w_base_min_u32(run_bytes, most))
-        writer->gather = w_pool_take(&core->pool, sizeof *writer->gather);
     w_stats_add(&core->stats.sends, 1);
-    if (writer->gather == NULL) {
-        writer->flight_bytes = bytes;
-        core->engine->send(core->io, handle, piece.iov_base, bytes, token);
+    if (bytes < w_base_min_u32(run_bytes, most) && writer_gather(core, writer, most)) {
+        core->engine->send_gather(core->io, handle, writer->gather, token);
         return true;
     }
-    writer->flight_bytes = writer_gather(writer, writer->gather, most);
-    core->engine->send_gather(core->io, handle, writer->gather, token);
+    writer->flight_bytes = bytes;
+    core->engine->send(core->io, handle, piece.iov_base, bytes, token);
     return true;
 }
 
 uint32_t w_writer_done(struct w_core *core, struct w_writer *writer, int32_t result)
 {
     if (writer->gather != NULL) {
-        w_pool_give(&core->pool, writer->gather, sizeof *writer->gather);
+        w_pool_give(&core->pool, writer->gather, w_io_gather_bytes(writer->gather->count));
         writer->gather = NULL;
     }
     uint32_t flight_bytes = writer->flight_bytes;

@@ -94,7 +94,8 @@ void w_writer_detach_all(struct w_core *core, struct w_writer *writer, weir_reas
 void w_writer_own_begin(struct w_core *core, struct w_writer_side *side, uint32_t room_bytes);
 void w_writer_own_cut(struct w_writer_side *side);
 uint32_t w_writer_own_run_bytes(const struct w_writer_side *side);
-void w_writer_own_gather(const struct w_writer_side *side, struct w_io_gather *gather, uint32_t bytes_max, uint32_t *bytes);
+uint32_t w_writer_own_view(const struct w_writer_side *side, uint32_t bytes_max, struct iovec *vectors, uint32_t count_max,
+                           uint32_t *bytes);
 uint32_t w_writer_own_take(struct w_writer_side *side, uint32_t bytes);
 /* Makes the side if it is not there: 0 or -ENOMEM. Gives it back if nothing is in it. */
 int w_writer_need_side(struct w_core *core, struct w_writer *writer);

@@ -170,18 +170,20 @@ uint32_t w_writer_own_run_bytes(const struct w_writer_side *side)
     return bytes;
 }
 
-void w_writer_own_gather(const struct w_writer_side *side, struct w_io_gather *gather, uint32_t bytes_max, uint32_t *bytes)
+uint32_t w_writer_own_view(const struct w_writer_side *side, uint32_t bytes_max, struct iovec *vectors, uint32_t count_max, uint32_t *bytes)
 {
+    uint32_t count = 0;
     *bytes = 0;
     for (const weir_channel *channel = side->active_first; channel != NULL && channel->run_bytes > 0; channel = channel->next) {
         uint32_t viewed;
-        if (*bytes == bytes_max || gather->count + 2 > W_IO_VECTORS_MAX)
-            return;
-        gather->count += w_own_view(channel, bytes_max - *bytes, gather->vectors + gather->count, &viewed);
+        if (*bytes == bytes_max || count + 2 > count_max)
+            break;
+        count += w_own_view(channel, bytes_max - *bytes, vectors + count, &viewed);
         *bytes += viewed;
         if (viewed < channel->run_bytes)
-            return;
+            break;
     }
+    return count;
 }
 
 uint32_t w_writer_own_take(struct w_writer_side *side, uint32_t bytes)

@@ -64,8 +64,15 @@ struct w_io_address {
 struct w_io_gather {
     struct msghdr header; /* the engine's to fill */
     uint32_t count;       /* of vectors, 1 to W_IO_VECTORS_MAX */
-    struct iovec vectors[W_IO_VECTORS_MAX];
+    struct iovec vectors[];
 };
+
+/* One of two sizes: most have few vectors, and with many connections what is larger than it has to be is not in the caches. */
+#define W_IO_VECTORS_FEW 12
+static inline size_t w_io_gather_bytes(uint32_t count)
+{
+    return sizeof(struct w_io_gather) + (count <= W_IO_VECTORS_FEW ? W_IO_VECTORS_FEW : W_IO_VECTORS_MAX) * sizeof(struct iovec);
+}
 
 #define W_IO_RESOLVE_MAX 8
 /* One name look-up; the caller's memory until the completion. */

@@ -114,7 +114,7 @@ START_TEST(gather_of_many)
     struct cases_pair pair;
     struct rig *rig = &pair.rig;
     struct rig_bytes read = {0};
-    struct w_io_gather *gather = memory(sizeof *gather);
+    struct w_io_gather *gather = memory(w_io_gather_bytes(W_IO_VECTORS_MAX));
     size_t pieces[W_IO_VECTORS_MAX], bytes = 0;
     cases_pair_open(&pair, (uint64_t)_i, 0, 0);
     for (uint32_t i = 0; i < W_IO_VECTORS_MAX; i++)

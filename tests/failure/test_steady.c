@@ -139,7 +139,7 @@ START_TEST(steady_state_allocates_nothing)
         way->open(&world);
     for (int i = 0; i < 10; i++) /* a pipe's other end hears of it */
         world_turn(&world);
-    pass(&world, way, 3000); /* an own channel's ring has gone round once */
+    pass(&world, way, 8000); /* an own channel's ring has gone round; each size of piece has been needed once, the rare ones too */
     failure.armed = true;    /* counts */
     pass(&world, way, 10000 / FAILURE_EACH);
     failure.armed = false;
