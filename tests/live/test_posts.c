@@ -356,7 +356,14 @@ static void adopt_one(weir_shard *shard)
     struct embedding *embedding = weir_runtime_user(weir_shard_runtime(shard));
     uint32_t index = weir_shard_index(shard);
     MUST_EQUAL(weir_adopt(shard, embedding->pairs[index][0], &embedding->protocol, NULL, &embedding->ids[index]), 0);
+}
+
+/* What a port sends to it earlier would come back, as not connected. */
+static int note_open(weir_conn *conn)
+{
+    struct embedding *embedding = weir_runtime_user(weir_shard_runtime(weir_conn_shard(conn)));
     atomic_fetch_add(&embedding->started, 1);
+    return 0;
 }
 
 static void *turn_and_sleep(void *user)
@@ -376,6 +383,7 @@ START_TEST(a_port_wakes_embedded_shards)
     weir_config config = {.shards = EMBEDDED, .connections = 16, .on_start = adopt_one, .user = &embedding};
     weir_port *port = NULL;
     MUST_EQUAL(weir_codec_frame(&embedding.protocol.codec, NULL), 0);
+    embedding.protocol.on_open = note_open;
     MUST_EQUAL(weir_open(&config, &embedding.runtime, NULL), 0);
     for (uint32_t i = 0; i < EMBEDDED; i++) {
         MUST_EQUAL(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, embedding.pairs[i]), 0);
