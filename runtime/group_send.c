@@ -15,7 +15,7 @@
 #include "runtime/limits.h"
 #include "runtime/table.h"
 
-#define DRAFT_MEMBERS 2u
+#define DRAFT_MEMBERS 2u /* on this shard, at least: a message to one goes at once */
 
 struct w_group_draft {
     struct w_burst burst;

@@ -231,23 +231,28 @@ void w_port_unreference(weir_port *port);
 
 /* The beginning and the end of each public call: aborts when another thread is inside, or, for a shard's port, when it is not the shard's thread. What a
  * shard has sent to a group is settled first, but for the next message to a group. */
-static inline void w_port_enter_unsettled(weir_port *port, const char *function)
+static inline void w_port_enter_thread(weir_port *port, const char *function)
 {
-    if (port->core != NULL) {
-        w_core_require_thread(port->core, function);
-        return;
-    }
     /* Relaxed, and no exchange: it finds out most of the threads that it should not, and costs nothing. */
     if (W_UNLIKELY(atomic_load_explicit(&port->busy, memory_order_relaxed)))
         w_base_misuse(function, "port %u is used by two threads at once", port->number);
     atomic_store_explicit(&port->busy, true, memory_order_relaxed);
 }
 
+static inline void w_port_enter_unsettled(weir_port *port, const char *function)
+{
+    if (port->core != NULL)
+        w_core_require_thread(port->core, function);
+    else
+        w_port_enter_thread(port, function);
+}
+
 static inline void w_port_enter(weir_port *port, const char *function)
 {
-    w_port_enter_unsettled(port, function);
     if (port->core != NULL)
-        w_core_settle(port->core);
+        w_core_require_settled(port->core, function);
+    else
+        w_port_enter_thread(port, function);
 }
 
 static inline void w_port_leave(weir_port *port)

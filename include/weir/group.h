@@ -3,7 +3,7 @@
  *
  * A group is a set of connections: a room, a topic. One send reaches all members: it crosses to each shard once, is sealed there once for each codec among the
  * members, and is in each member's channel at the end of the turn. What a shard sends to one group in a row, and what one port has sent to it, goes in
- * together: member by member, and from 1 KiB on (4 KiB for a single payload that big) as one piece of memory that all members share. So a message to many
+ * together: member by member, and from 256 bytes on as one piece of memory that all members share. So a message to many
  * costs little more than the kernel's part of it.
  *
  * A member is refused the message like by a weir_send(): above its high-water mark it misses it (counted in weir_group_stats.refused and the connection's refusals),
