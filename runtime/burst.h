@@ -17,7 +17,7 @@
 #include "runtime/core.h"
 
 #define W_BURST_MESSAGES     256u
-#define W_BURST_BYTES        (48u << 10) /* of payload; the first message may be larger */
+#define W_BURST_BYTES        (48u << 10) /* of payload; one that stays in its blob may be larger */
 #define W_BURST_SHARED_BYTES 256u        /* below, a copy for each member is cheaper than a reference */
 #define W_BURST_CODECS       4u          /* so many are kept while the members' differ */
 

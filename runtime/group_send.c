@@ -12,8 +12,6 @@
 #include "runtime/burst.h"
 #include "runtime/config.h"
 #include "runtime/group.h"
-#include "runtime/limits.h"
-#include "runtime/table.h"
 
 #define DRAFT_MEMBERS 2u /* on this shard, at least: a message to one goes at once */
 
@@ -114,10 +112,7 @@ static void group_put(weir_conn *conn, const struct w_burst_sealed *sealed, cons
 static void group_mark_excepted(struct w_core *core, const struct w_burst *burst, bool excepted)
 {
     for (uint32_t i = 0; burst->excepts && i < burst->count; i++) {
-        uint64_t id = burst->messages[i].except;
-        weir_conn *conn = NULL;
-        if (id != 0 && w_port_shard_of((weir_id){id}) == core->index)
-            conn = w_table_find(core->conns, (uint32_t)(id >> W_CONN_GENERATION_BITS) & W_CONN_SLOT_MASK, id & W_CONN_GENERATION_MASK);
+        weir_conn *conn = weir_find(w_core_shard(core), (weir_id){burst->messages[i].except});
         if (conn != NULL)
             conn->excepted = excepted;
     }

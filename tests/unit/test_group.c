@@ -214,17 +214,25 @@ static void end(void)
     rig_close();
 }
 
+static uint8_t arrived_data[EXPECTED_MAX];
+
+/* Into arrived_data: all that a member's peer is sent until no more comes. Answers the bytes. */
+static uint32_t read_all(uint32_t member)
+{
+    uint32_t bytes = 0;
+    for (uint32_t more = 1; more > 0; rig_turn())
+        bytes += more = rig_read((int)member, arrived_data + bytes, EXPECTED_MAX - bytes);
+    return bytes;
+}
+
 /* All that members' peers were sent is what the model says, and all is counted. */
 static void compare(void)
 {
-    static uint8_t arrived[EXPECTED_MAX];
     for (uint32_t i = 0; i < MEMBERS; i++) {
         struct member *member = &model.members[i];
-        uint32_t bytes = 0;
-        for (uint32_t more = 1; more > 0; rig_turn())
-            bytes += more = rig_read((int)i, arrived + bytes, EXPECTED_MAX - bytes);
+        uint32_t bytes = read_all(i);
         MUST_EQUAL(bytes, member->expected_bytes);
-        MUST(memcmp(arrived, member->expected, bytes) == 0);
+        MUST(memcmp(arrived_data, member->expected, bytes) == 0);
         member->expected_bytes = member->queued_bytes = 0;
     }
     for (uint32_t i = 0; i < GROUPS; i++) {
@@ -275,7 +283,6 @@ static void send_without_memory(weir_shard *shard, void *user)
 /* The allocator fails from some point on: what a member does not get, it was refused, and that is counted; what it gets is whole, and in order. */
 START_TEST(without_memory)
 {
-    static uint8_t arrived[EXPECTED_MAX];
     weir_group_stats stats;
     uint64_t frames = 0;
     int allocations = _i;
@@ -288,14 +295,12 @@ START_TEST(without_memory)
     }
     rig.allocations_left = -1;
     for (uint32_t i = 0; i < MEMBERS; i++) {
-        uint32_t bytes = 0, length;
-        for (uint32_t more = 1; more > 0; rig_turn())
-            bytes += more = rig_read((int)i, arrived + bytes, EXPECTED_MAX - bytes);
+        uint32_t bytes = read_all(i), length;
         for (uint32_t at = 0; at < bytes; at += 4 + length) {
-            memcpy(&length, arrived + at, 4);
+            memcpy(&length, arrived_data + at, 4);
             MUST(at + 4 + length <= bytes);
             for (uint32_t k = 1; k < length; k++)
-                MUST(arrived[at + 4 + k] == arrived[at + 4]);
+                MUST(arrived_data[at + 4 + k] == arrived_data[at + 4]);
             frames++;
         }
     }
