@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* conn: one connection's life.
+/* conn: one connection's life, but for its end (conn_end.c).
  *
- * Road:    connected -> on_open -> receive, deliver, send ... -> peer's end or weir_end -> drain -> end -> join -> close -> on_close -> free.
+ * Road:    connected -> on_open -> receive, deliver, send ... -> peer's end or weir_end.
  * Ditches: no receive buffer -> the starved list; a callback cannot go on -> receiving is cancelled, bytes wait in the reader;
- *          codec's error, handler's error -> drain with that reason; time limits, reset, no memory -> end with that reason;
- *          end while operations are in flight -> cancel, and wait for each. */
+ *          codec's error, handler's error -> drain with that reason; time limits, reset, no memory -> end with that reason. */
 #include "runtime/conn.h"
 
 #include <errno.h>
@@ -15,11 +14,6 @@
 #include "runtime/limits.h"
 #include "runtime/pipe.h"
 #include "runtime/waitlist.h"
-
-static inline uint64_t conn_token(const weir_conn *conn, enum w_conn_operation operation)
-{
-    return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, w_conn_generation(conn));
-}
 
 void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what)
 {
@@ -81,7 +75,7 @@ void w_conn_receive(weir_conn *conn)
     if (conn->receiving || conn->peer_ended || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING)
         return;
     conn->receiving = conn->fresh = true;
-    conn->core->engine->receive(conn->core->io, conn->handle, conn_token(conn, W_CONN_RECEIVE));
+    conn->core->engine->receive(conn->core->io, conn->handle, w_conn_token_of(conn, W_CONN_RECEIVE));
 }
 
 static void conn_open(weir_conn *conn)
@@ -124,12 +118,12 @@ static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_messa
     return W_LIKELY(conn->state == W_CONN_OPEN && !w_conn_stopped(conn)) ? W_READER_NEXT : W_READER_STOP;
 }
 
-static void conn_stop_receiving(weir_conn *conn)
+void w_conn_stop_receiving(weir_conn *conn)
 {
     if (!conn->receiving || conn->cancelling)
         return;
     conn->cancelling = true;
-    conn->core->engine->cancel(conn->core->io, conn_token(conn, W_CONN_RECEIVE));
+    conn->core->engine->cancel(conn->core->io, w_conn_token_of(conn, W_CONN_RECEIVE));
 }
 
 /* After a delivery: the time limit of the message begun, and whether to go on receiving. */
@@ -157,7 +151,7 @@ static void conn_delivered(weir_conn *conn, int result, uint32_t messages)
     }
     conn->partial = partial;
     if (w_conn_stopped(conn))
-        conn_stop_receiving(conn);
+        w_conn_stop_receiving(conn);
 }
 
 /* The peer's end counts once everything before it has been delivered. */
@@ -208,7 +202,7 @@ static void conn_look_behind(weir_conn *conn)
         return;
     conn->fresh = false;
     if (conn->receiving && conn->core->engine->hung_up(conn->core->io, conn->handle))
-        conn_stop_receiving(conn);
+        w_conn_stop_receiving(conn);
 }
 
 void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
@@ -263,7 +257,7 @@ void w_conn_pause(weir_conn *conn)
 {
     conn->paused = true;
     if (conn->state == W_CONN_OPEN)
-        conn_stop_receiving(conn);
+        w_conn_stop_receiving(conn);
 }
 
 void w_conn_resume(weir_conn *conn)
@@ -331,7 +325,7 @@ void w_conn_wants_send(weir_conn *conn, bool was_empty)
 }
 
 /* What sends have put in since the last time goes into the statistics: once a run, not once a message. */
-static void conn_count_put(weir_conn *conn)
+void w_conn_count_put(weir_conn *conn)
 {
     weir_stats *stats = &conn->core->stats;
     uint32_t bytes = (uint32_t)w_writer_queued_bytes(&conn->writer), messages = (uint32_t)w_writer_queued_messages(&conn->writer);
@@ -346,10 +340,10 @@ static void conn_count_put(weir_conn *conn)
 
 static void conn_write(weir_conn *conn)
 {
-    conn_count_put(conn);
+    w_conn_count_put(conn);
     if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING || !w_writer_has_some(&conn->writer))
         return;
-    bool started = w_writer_start(conn->core, &conn->writer, conn->handle, conn_token(conn, W_CONN_SEND));
+    bool started = w_writer_start(conn->core, &conn->writer, conn->handle, w_conn_token_of(conn, W_CONN_SEND));
     w_conn_count_begun(conn);
     if (started)
         w_stats_add_u32(&conn->shared.sends, 1);
@@ -377,7 +371,7 @@ static void conn_ready(weir_conn *conn)
 void w_conn_sent(weir_conn *conn, int32_t result)
 {
     struct w_core *core = conn->core;
-    conn_count_put(conn);
+    w_conn_count_put(conn);
     uint32_t messages = w_writer_done(core, &conn->writer, result);
     if (result > 0) {
         conn->counted_bytes = (uint32_t)w_writer_queued_bytes(&conn->writer);
@@ -399,163 +393,6 @@ void w_conn_sent(weir_conn *conn, int32_t result)
         w_conn_schedule(conn, W_CONN_DO_READY);
     if (W_UNLIKELY((conn->shared.word & W_CORE_PRESSED) != 0 && conn->writer.channel.queued_bytes <= w_limits_low_water(conn->protocol)))
         w_conn_relieve(conn);
-}
-
-/* --- the end --- */
-
-/* Was it this program that wanted the end? */
-static bool conn_is_ours(weir_reason reason)
-{
-    return reason == WEIR_REASON_LOCAL || reason == WEIR_REASON_ABORTED || reason == WEIR_REASON_STOPPED;
-}
-
-void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
-{
-    w_core_settle(conn->core); /* what was sent before goes out */
-    if (conn->state == W_CONN_DIALING || conn->state == W_CONN_OPENING) {
-        w_conn_end(conn, reason, error);
-        return;
-    }
-    if (conn->state != W_CONN_OPEN)
-        return;
-    conn->state = W_CONN_DRAINING;
-    conn->ours |= conn_is_ours(reason);
-    conn->reason = (uint8_t)reason;
-    conn->error = error;
-    conn->state_ns = conn->core->io->now_ns;
-    w_conn_turn_away(conn); /* who waits for room need not wait until it is gone */
-    if (w_pipe_is(conn))
-        w_pipe_over(conn);
-    if (conn->writer.side != NULL) {
-        conn->writer.side->reason = (uint8_t)reason;
-        w_writer_refuse(&conn->writer);
-    }
-    w_deadline_watch(conn);
-    w_conn_schedule(conn, W_CONN_DO_STEP);
-}
-
-void w_conn_end(weir_conn *conn, weir_reason reason, int error)
-{
-    struct w_core *core = conn->core;
-    if (conn->state == W_CONN_FREE || conn->state >= W_CONN_ENDING)
-        return;
-    conn->ours |= conn_is_ours(reason);
-    /* A graceful end of ours that did not come to its end is called by what stopped it. */
-    bool kept = conn->state == W_CONN_DRAINING && conn->reason != WEIR_REASON_LOCAL && conn->reason != WEIR_REASON_STOPPED;
-    if (!kept) {
-        conn->reason = (uint8_t)reason;
-        conn->error = error;
-    }
-    conn->state = W_CONN_ENDING;
-    w_conn_turn_away(conn);
-    if (w_pipe_is(conn))
-        w_pipe_over(conn);
-    w_wheel_clear(&core->wheel, &conn->timer);
-    if (conn->handle >= 0) {
-        if (reason == WEIR_REASON_ABORTED)
-            core->engine->reset_on_close(core->io, conn->handle);
-        else if (!conn->half_closed || !conn->peer_ended)
-            core->engine->shutdown(core->io, conn->handle, SHUT_RDWR);
-    }
-    conn_stop_receiving(conn);
-    if (w_writer_sending(&conn->writer))
-        core->engine->cancel(core->io, conn_token(conn, W_CONN_SEND));
-    if (conn->connecting) { /* one of the two */
-        core->engine->cancel(core->io, conn_token(conn, W_CONN_CONNECT));
-        core->engine->cancel(core->io, conn_token(conn, W_CONN_RESOLVE));
-    }
-    w_conn_schedule(conn, W_CONN_DO_STEP);
-}
-
-static void conn_free(weir_conn *conn);
-
-/* Draining: all sent -> our side is closed -> the peer's end has come -> ending. */
-static void conn_step_draining(weir_conn *conn)
-{
-    struct w_core *core = conn->core;
-    w_reader_drop(core, &conn->reader);
-    w_conn_receive(conn);
-    if (w_writer_sending(&conn->writer))
-        return;
-    if (w_writer_has_some(&conn->writer)) {
-        w_conn_schedule(conn, W_CONN_DO_WRITE);
-        return;
-    }
-    if (!conn->half_closed) {
-        conn->half_closed = true;
-        core->engine->shutdown(core->io, conn->handle, SHUT_WR);
-    }
-    if (conn->peer_ended)
-        w_conn_end(conn, (weir_reason)conn->reason, conn->error);
-}
-
-/* Ending: nothing in flight any more -> everything goes home -> the handle is closed. */
-static void conn_step_ending(weir_conn *conn)
-{
-    struct w_core *core = conn->core;
-    if (conn->receiving || conn->connecting || w_writer_sending(&conn->writer))
-        return;
-    w_reader_drop(core, &conn->reader);
-    conn->state = W_CONN_CLOSING;
-    if (conn->handle >= 0)
-        core->engine->close_handle(core->io, conn->handle, conn_token(conn, W_CONN_CLOSE));
-    else
-        conn_free(conn);
-}
-
-void w_conn_closed(weir_conn *conn)
-{
-    conn_free(conn);
-}
-
-static void conn_tell_closed(weir_conn *conn)
-{
-    weir_stats *stats = &conn->core->stats;
-    bool boundaries = conn->protocol->codec.boundaries;
-    conn_count_put(conn);
-    weir_close_event event = {
-        .reason = (weir_reason)conn->reason,
-        .error = conn->error,
-        .undelivered_messages = boundaries ? w_writer_queued_messages(&conn->writer) : 0,
-        .undelivered_bytes = w_writer_queued_bytes(&conn->writer),
-    };
-    w_stats_add(&stats->messages_undelivered, event.undelivered_messages);
-    w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
-    w_conn_leave_others(conn);
-    w_writer_drop(conn->core, &conn->writer);
-    if (!conn->opened && !conn->dialed && !conn->adopted)
-        return; /* accepted, and stopped before anybody was told */
-    w_stats_add(&stats->closed[event.reason], 1);
-    if (conn->protocol->on_close != NULL)
-        conn->protocol->on_close(conn, &event);
-}
-
-static void conn_free(weir_conn *conn)
-{
-    struct w_core *core = conn->core;
-    conn_tell_closed(conn);
-    conn->state = W_CONN_FREE;
-    conn->agenda = 0;
-    core->conn_freed(core, conn);
-}
-
-void w_conn_abandon(weir_conn *conn, weir_reason reason, int error)
-{
-    struct w_core *core = conn->core;
-    if (conn->state == W_CONN_FREE)
-        return;
-    if (conn->state < W_CONN_DRAINING) {
-        conn->reason = (uint8_t)reason;
-        conn->error = error;
-    }
-    w_wheel_clear(&core->wheel, &conn->timer);
-    conn->receiving = conn->connecting = false;
-    w_writer_done(core, &conn->writer, -ECANCELED);
-    w_reader_drop(core, &conn->reader);
-    if (conn->handle >= 0 && conn->state != W_CONN_CLOSING)
-        core->engine->discard(core->engine->world, conn->handle);
-    conn->state = W_CONN_CLOSING;
-    conn_free(conn);
 }
 
 uint64_t w_conn_weight(const weir_conn *conn, bool assembly)
@@ -584,10 +421,8 @@ void w_conn_attend(weir_conn *conn)
         conn_write(conn);
     }
     if (agenda & W_CONN_DO_STEP) {
-        if (conn->state == W_CONN_DRAINING)
-            conn_step_draining(conn);
-        else if (conn->state == W_CONN_ENDING)
-            conn_step_ending(conn);
+        if (conn->state == W_CONN_DRAINING || conn->state == W_CONN_ENDING)
+            w_conn_step(conn);
         else if (w_pipe_is(conn))
             w_pipe_step(conn);
     }

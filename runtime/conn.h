@@ -140,6 +140,11 @@ static inline weir_id w_conn_id(const weir_conn *conn)
                      (uint64_t)conn->slot << W_CONN_GENERATION_BITS | w_conn_generation(conn)};
 }
 
+static inline uint64_t w_conn_token_of(const weir_conn *conn, enum w_conn_operation operation)
+{
+    return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, w_conn_generation(conn));
+}
+
 /* Wants its messages delivered now? */
 static inline bool w_conn_stopped(const weir_conn *conn)
 {
@@ -160,6 +165,10 @@ void w_conn_receive(weir_conn *conn);
 void w_conn_received(weir_conn *conn, const struct w_io_completion *completion);
 void w_conn_sent(weir_conn *conn, int32_t result);
 void w_conn_closed(weir_conn *conn);
+/* Asks the receive in flight to end: what it still brings is kept. */
+void w_conn_stop_receiving(weir_conn *conn);
+/* What sends have put in since the last time goes into the statistics: once a run, not once a message. */
+void w_conn_count_put(weir_conn *conn);
 
 /* weir_pause and weir_resume. */
 void w_conn_pause(weir_conn *conn);
@@ -169,6 +178,9 @@ void w_conn_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy);
 /* Graceful and at once. Both may be called in any state and often. */
 void w_conn_drain(weir_conn *conn, weir_reason reason, int error);
 void w_conn_end(weir_conn *conn, weir_reason reason, int error);
+
+/* Draining or ending: goes as far as it can now. */
+void w_conn_step(weir_conn *conn);
 
 /* The engine has failed for good and its operations are gone with it: on_close and free, without a completion. */
 void w_conn_abandon(weir_conn *conn, weir_reason reason, int error);

@@ -12,7 +12,7 @@ LEVELS = [
     ["life", "spsc", "bell", "io/*", "pool", "wheel", "stats", "limits", "config"],
     ["core", "blob", "channel", "burst", ("port", "port_back", "port_shard", "port_calls", "own", "own_run")],
     ["reader", ("writer", "writer_own"), "filter"],
-    [("conn", "conn_across", "deadline", "waitlist", "pipe", "group", "group_send", "table"), "attach", "calls", "listener", "dialer"],
+    [("conn", "conn_across", "conn_end", "deadline", "waitlist", "pipe", "group", "group_send", "table"), "attach", "calls", "listener", "dialer"],
     ["crossing"],
     [("shard", "shard_calls", "shard_run")],
     ["runtime", "listen"],
