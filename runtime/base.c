@@ -114,6 +114,8 @@ static const struct {
     [WEIR_REASON_DIAL_FAILED] = {"dial-failed", "dialling did not connect"},
     [WEIR_REASON_DIAL_LATE] = {"dial-late", "dialling did not connect in time"},
     [WEIR_REASON_NAME] = {"name", "the host name has no address"},
+    [WEIR_REASON_HANDSHAKE] = {"handshake", "the handshake was refused, or is none of this protocol"},
+    [WEIR_REASON_HANDSHAKE_LATE] = {"handshake-late", "the handshake was not done in time"},
 };
 
 const char *weir_reason_name(weir_reason reason)

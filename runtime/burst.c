@@ -28,7 +28,9 @@ static uint32_t burst_seal_message(const weir_codec *codec, const struct w_burst
     if (codec->seal(codec, message->data, message->bytes, &seal) != 0)
         return 0;
     memcpy(to, seal.head, seal.head_bytes);
-    if (message->bytes > 0)
+    if (codec->copy != NULL)
+        codec->copy(&seal, to + seal.head_bytes, message->data, message->bytes, 0);
+    else if (message->bytes > 0)
         memcpy(to + seal.head_bytes, message->data, message->bytes);
     memcpy(to + seal.head_bytes + message->bytes, seal.trailer, seal.trailer_bytes);
     return seal.head_bytes + message->bytes + seal.trailer_bytes;

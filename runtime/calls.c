@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <weir/session.h>
+
 #include "runtime/io/address.h"
 #include "runtime/limits.h"
 #include "runtime/table.h"
@@ -28,6 +30,18 @@ const weir_protocol *weir_conn_protocol(const weir_conn *conn)
 void *weir_conn_user(const weir_conn *conn)
 {
     return conn->user;
+}
+
+const weir_message *weir_conn_handshake(const weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    return conn->core->origin.reader == &conn->reader ? conn->core->handshake : NULL;
+}
+
+void *weir_conn_session(const weir_conn *conn)
+{
+    w_core_require_thread(conn->core, __func__);
+    return conn->reader.session;
 }
 
 void weir_conn_set_user(weir_conn *conn, void *user)
@@ -81,21 +95,20 @@ static inline int calls_put(weir_conn *conn, int result, bool was_empty)
 }
 
 /* The long way: refused, or something to do beside the copy. */
-static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const void *data, uint32_t bytes, const weir_seal *seal)
+static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes,
+                                                     const weir_seal *seal)
 {
     int result = w_conn_may_send(conn, seal->head_bytes + bytes + seal->trailer_bytes);
     if (result != 0)
         return result;
     bool was_empty = conn->writer.channel.queued_bytes == 0;
-    result = w_channel_put(conn->core, &conn->writer.channel, seal, data, bytes, conn->protocol->codec.boundaries);
+    result = w_channel_put_sealed(conn->core, &conn->writer.channel, codec, seal, data, bytes);
     return calls_put(conn, result, was_empty);
 }
 
-int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
+static inline __attribute__((always_inline)) int calls_send(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes)
 {
     weir_seal seal;
-    w_core_require_settled(conn->core, __func__);
-    const weir_codec *codec = &conn->protocol->codec;
     int result = codec->seal(codec, data, bytes, &seal);
     if (W_UNLIKELY(result != 0))
         return result;
@@ -107,7 +120,28 @@ int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
         return W_LIKELY(w_channel_put(conn->core, &conn->writer.channel, &seal, data, bytes, codec->boundaries) == 0)
                    ? 0
                    : w_conn_refuse_for_memory(conn);
-    return calls_send_rest(conn, data, bytes, &seal);
+    return calls_send_rest(conn, codec, data, bytes, &seal);
+}
+
+int weir_send(weir_conn *conn, const void *data, uint32_t bytes)
+{
+    w_core_require_settled(conn->core, __func__);
+    return calls_send(conn, &conn->protocol->codec, data, bytes);
+}
+
+/* The codec for messages of a kind, perhaps made in `other`; NULL: there is none. */
+static const weir_codec *calls_codec_as(const weir_conn *conn, uint8_t kind, weir_codec *other)
+{
+    const weir_codec *codec = &conn->protocol->codec;
+    return codec->session != NULL && codec->session->as != NULL ? codec->session->as(codec, kind, other) : NULL;
+}
+
+int weir_send_kind(weir_conn *conn, uint8_t kind, const void *data, uint32_t bytes)
+{
+    weir_codec other;
+    w_core_require_settled(conn->core, __func__);
+    const weir_codec *codec = calls_codec_as(conn, kind, &other);
+    return codec != NULL ? calls_send(conn, codec, data, bytes) : -EINVAL;
 }
 
 int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes)
@@ -121,11 +155,9 @@ int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes
     return result != 0 ? result : weir_send(conn, data, bytes);
 }
 
-int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
+static int calls_send_control(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes)
 {
     weir_seal seal;
-    w_core_require_settled(conn->core, __func__);
-    const weir_codec *codec = &conn->protocol->codec;
     if (!codec->boundaries)
         return -EINVAL;
     int result = codec->seal(codec, data, bytes, &seal);
@@ -139,10 +171,24 @@ int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
     bool was_empty = w_writer_queued_bytes(&conn->writer) == 0;
     if (sealed_bytes > W_WRITER_LANE_BYTES)
         return -EMSGSIZE;
-    result = w_writer_put_control(conn->core, &conn->writer, &seal, data, bytes);
+    result = w_writer_put_control(conn->core, &conn->writer, codec, &seal, data, bytes);
     if (result == 0)
         w_conn_wants_send(conn, was_empty);
     return result;
+}
+
+int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes)
+{
+    w_core_require_settled(conn->core, __func__);
+    return calls_send_control(conn, &conn->protocol->codec, data, bytes);
+}
+
+int weir_send_control_kind(weir_conn *conn, uint8_t kind, const void *data, uint32_t bytes)
+{
+    weir_codec other;
+    w_core_require_settled(conn->core, __func__);
+    const weir_codec *codec = calls_codec_as(conn, kind, &other);
+    return codec != NULL ? calls_send_control(conn, codec, data, bytes) : -EINVAL;
 }
 
 int weir_reserve(weir_conn *conn, uint32_t bytes, weir_room *room)
@@ -185,6 +231,8 @@ int weir_commit(weir_conn *conn, uint32_t bytes)
     /* A head shorter than the longest one: the payload moves up to it. */
     if (seal.head_bytes != codec->head_max_bytes)
         memmove(place + seal.head_bytes, payload, bytes);
+    if (W_UNLIKELY(codec->copy != NULL))
+        codec->copy(&seal, place + seal.head_bytes, place + seal.head_bytes, bytes, 0);
     memcpy(place, seal.head, seal.head_bytes);
     memcpy(place + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
     uint32_t sealed_bytes = seal.head_bytes + bytes + seal.trailer_bytes;
@@ -201,17 +249,12 @@ weir_blob *weir_hold(weir_conn *conn, const weir_message *message)
     return w_reader_hold(conn->core, &conn->reader, message);
 }
 
-int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t bytes)
+static int calls_send_blob(weir_conn *conn, const weir_codec *codec, weir_blob *blob, uint32_t offset, uint32_t bytes)
 {
     weir_seal seal;
-    if (offset > blob->bytes || bytes > blob->bytes - offset)
-        return -EINVAL;
-    if (bytes < W_BLOB_WORTH_BYTES)
-        return weir_send(conn, blob->data + offset, bytes);
-    w_core_require_settled(conn->core, __func__);
-    const weir_codec *codec = &conn->protocol->codec;
+    if (bytes < W_BLOB_WORTH_BYTES || codec->copy != NULL)
+        return calls_send(conn, codec, blob->data + offset, bytes);
     int result = codec->seal(codec, blob->data + offset, bytes, &seal);
-    conn->writer.reserved_bytes = 0;
     if (result == 0)
         result = w_conn_may_send(conn, seal.head_bytes + bytes + seal.trailer_bytes);
     if (result != 0)
@@ -221,27 +264,38 @@ int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t b
     return calls_put(conn, result, was_empty);
 }
 
-static __attribute__((noinline)) int calls_forward_big(weir_conn *from, const weir_message *message, weir_conn *to)
+int weir_send_blob(weir_conn *conn, weir_blob *blob, uint32_t offset, uint32_t bytes)
 {
-    w_core_require_settled(from->core, "weir_forward");
+    w_core_require_settled(conn->core, __func__);
+    if (offset > blob->bytes || bytes > blob->bytes - offset)
+        return -EINVAL;
+    return calls_send_blob(conn, &conn->protocol->codec, blob, offset, bytes);
+}
+
+static __attribute__((noinline)) int calls_forward_big(weir_conn *from, const weir_message *message, weir_conn *to, const weir_codec *codec)
+{
     /* Refused ones should not pay for a blob. */
-    const weir_codec *codec = &to->protocol->codec;
     int result = w_conn_may_send(to, message->bytes + codec->head_max_bytes + codec->trailer_max_bytes);
     if (result != 0)
         return result;
-    weir_blob *blob = w_reader_hold(from->core, &from->reader, message);
+    weir_blob *blob = codec->copy != NULL ? NULL : w_reader_hold(from->core, &from->reader, message);
     if (blob == NULL)
-        return weir_send(to, message->data, message->bytes);
-    result = weir_send_blob(to, blob, 0, message->bytes);
+        return calls_send(to, codec, message->data, message->bytes);
+    result = calls_send_blob(to, codec, blob, 0, message->bytes);
     weir_blob_release(&blob);
     return result;
 }
 
 int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to)
 {
+    weir_codec other;
+    w_core_require_settled(to->core, __func__);
+    const weir_codec *codec = W_UNLIKELY(message->kind != 0) ? calls_codec_as(to, message->kind, &other) : NULL;
+    if (codec == NULL)
+        codec = &to->protocol->codec;
     if (message->bytes < W_BLOB_WORTH_BYTES)
-        return weir_send(to, message->data, message->bytes);
-    return calls_forward_big(from, message, to);
+        return calls_send(to, codec, message->data, message->bytes);
+    return calls_forward_big(from, message, to, codec);
 }
 
 /* --- the flow and the end --- */

@@ -160,6 +160,34 @@ int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const w
     return 0;
 }
 
+int w_channel_put_copied(struct w_core *core, struct w_channel *channel, const weir_codec *codec, const weir_seal *seal,
+                         const uint8_t *payload, uint32_t bytes)
+{
+    uint32_t total = seal->head_bytes + bytes + seal->trailer_bytes, offset = 0;
+    struct w_channel_block *block = channel->last;
+    if (total == 0)
+        return 0;
+    if (channel_make_room(core, channel, total) != 0)
+        return -ENOMEM;
+    if (block == NULL)
+        block = channel->first;
+    block = channel_spread(block, seal->head, seal->head_bytes);
+    while (offset < bytes) {
+        uint32_t piece = w_base_min_u32(bytes - offset, block->free_bytes);
+        codec->copy(seal, block->data + block->used_bytes, payload + offset, piece, offset);
+        block->used_bytes += piece;
+        block->free_bytes -= piece;
+        offset += piece;
+        if (offset < bytes)
+            block = block->next;
+    }
+    block = channel_spread(block, seal->trailer, seal->trailer_bytes);
+    if (codec->boundaries)
+        w_channel_note_end(block);
+    channel_count(channel, total, codec->boundaries);
+    return 0;
+}
+
 /* The i-th from the head. */
 static inline struct reference *references_at(struct w_channel_references *references, uint32_t i)
 {

@@ -53,6 +53,15 @@ int w_channel_put_spread(struct w_core *core, struct w_channel *channel, const w
  * 0, or -ENOMEM (nothing is put then). */
 static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload,
                                 uint32_t bytes, bool boundary);
+/* The same of what `seal` of this codec has said, for codecs that change what they copy too. */
+int w_channel_put_copied(struct w_core *core, struct w_channel *channel, const weir_codec *codec, const weir_seal *seal,
+                         const uint8_t *payload, uint32_t bytes);
+static inline int w_channel_put_sealed(struct w_core *core, struct w_channel *channel, const weir_codec *codec, const weir_seal *seal,
+                                       const uint8_t *payload, uint32_t bytes)
+{
+    return W_LIKELY(codec->copy == NULL) ? w_channel_put(core, channel, seal, payload, bytes, codec->boundaries)
+                                         : w_channel_put_copied(core, channel, codec, seal, payload, bytes);
+}
 /* The same with the payload by reference; the channel takes a reference of its own. Falls back to copying when it has as many references as it can hold. */
 int w_channel_put_blob(struct w_core *core, struct w_channel *channel, const weir_seal *seal, weir_blob *blob, uint32_t offset,
                        uint32_t bytes, bool boundary);

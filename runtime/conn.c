@@ -13,6 +13,7 @@
 #include "runtime/group.h"
 #include "runtime/limits.h"
 #include "runtime/pipe.h"
+#include "runtime/session.h"
 #include "runtime/waitlist.h"
 
 void w_conn_schedule(weir_conn *conn, enum w_conn_agenda what)
@@ -33,6 +34,8 @@ void w_conn_set_slow_peer(weir_conn *conn, const weir_slow_peer *policy)
 
 static uint32_t conn_quick_bytes(const weir_protocol *protocol)
 {
+    if (protocol->codec.copy != NULL) /* more to do than a copy */
+        return 0;
     uint32_t largest = W_BLOB_WORTH_BYTES + WEIR_HEAD_MAX_BYTES + WEIR_TRAILER_MAX_BYTES, hard_limit_bytes = w_limits_hard(protocol);
     return hard_limit_bytes <= largest ? 0 : w_base_min_u32(w_limits_high_water(protocol), hard_limit_bytes - largest) - 1;
 }
@@ -72,36 +75,45 @@ void w_conn_connected(weir_conn *conn, int handle)
 
 void w_conn_receive(weir_conn *conn)
 {
-    if (conn->receiving || conn->peer_ended || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING)
+    if (conn->receiving || conn->peer_ended || conn->state < W_CONN_SHAKING || conn->state > W_CONN_DRAINING)
         return;
     conn->receiving = conn->fresh = true;
     conn->core->engine->receive(conn->core->io, conn->handle, w_conn_token_of(conn, W_CONN_RECEIVE));
+}
+
+void w_conn_opened(weir_conn *conn)
+{
+    conn->state = W_CONN_OPEN;
+    conn->opened = true;
+    conn->partial = false; /* what has begun is no handshake any more */
+    weir_stats *stats = &conn->core->stats;
+    w_stats_add(conn->dialed ? &stats->dialed : conn->adopted ? &stats->adopted : &stats->accepted, 1);
+    conn->state_ns = conn->core->io->now_ns;
+    int answer = conn->protocol->on_open != NULL ? conn->protocol->on_open(conn) : 0;
+    if (answer < 0)
+        w_conn_end(conn, WEIR_REASON_REFUSED, answer);
+    else if (conn->state == W_CONN_OPEN)
+        w_deadline_watch(conn);
 }
 
 static void conn_open(weir_conn *conn)
 {
     if (conn->state != W_CONN_OPENING)
         return;
-    weir_stats *stats = &conn->core->stats;
-    w_stats_add(conn->dialed ? &stats->dialed : conn->adopted ? &stats->adopted : &stats->accepted, 1);
-    conn->state = W_CONN_OPEN;
-    conn->opened = true;
     conn->activity_ns = conn->state_ns = conn->core->io->now_ns; /* the shard may have come to it late */
-    int answer = conn->protocol->on_open != NULL ? conn->protocol->on_open(conn) : 0;
-    if (answer < 0)
-        w_conn_end(conn, WEIR_REASON_REFUSED, answer);
-    if (conn->state != W_CONN_OPEN)
-        return;
-    if (!w_conn_stopped(conn))
+    conn->state = W_CONN_SHAKING;
+    if (conn->protocol->codec.session == NULL)
+        w_conn_opened(conn);
+    else if (w_session_open(conn))
+        w_deadline_watch(conn);
+    if (w_conn_listens(conn) && !w_conn_stopped(conn))
         w_conn_receive(conn);
-    w_deadline_watch(conn);
 }
 
 /* --- inbound --- */
 
-static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message)
+enum w_reader_verdict w_conn_deliver(weir_conn *conn, const weir_message *message)
 {
-    weir_conn *conn = W_CONTAINER(reader, weir_conn, reader);
     bool piped = w_pipe_is(conn);
     int answer = W_UNLIKELY(piped)                    ? w_pipe_message(conn, message)
                  : conn->protocol->on_message != NULL ? conn->protocol->on_message(conn, message)
@@ -118,6 +130,16 @@ static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_messa
     return W_LIKELY(conn->state == W_CONN_OPEN && !w_conn_stopped(conn)) ? W_READER_NEXT : W_READER_STOP;
 }
 
+static enum w_reader_verdict conn_sink(struct w_reader *reader, const weir_message *message)
+{
+    return w_conn_deliver(W_CONTAINER(reader, weir_conn, reader), message);
+}
+
+static inline w_reader_sink conn_sink_of(const weir_conn *conn)
+{
+    return w_session_is(conn) ? w_session_sink : conn_sink;
+}
+
 void w_conn_stop_receiving(weir_conn *conn)
 {
     if (!conn->receiving || conn->cancelling)
@@ -129,9 +151,11 @@ void w_conn_stop_receiving(weir_conn *conn)
 /* After a delivery: the time limit of the message begun, and whether to go on receiving. */
 static void conn_delivered(weir_conn *conn, int result, uint32_t messages)
 {
+    if (w_session_is(conn))
+        messages -= w_session_count_others(conn);
     w_stats_add(&conn->shared.messages_in, messages);
     w_stats_add(&conn->core->stats.messages_in, messages);
-    if (conn->state != W_CONN_OPEN)
+    if (!w_conn_listens(conn))
         return;
     if (result < 0) {
         weir_reason reason = result == -EMSGSIZE ? WEIR_REASON_TOO_BIG : result == -ENOMEM ? WEIR_REASON_MEMORY : WEIR_REASON_BAD_MESSAGE;
@@ -143,7 +167,7 @@ static void conn_delivered(weir_conn *conn, int result, uint32_t messages)
     }
     bool moved = messages > 0;
     conn->greeted |= moved || conn->later; /* a message that was not taken came too */
-    bool partial = conn->reader.stash != NULL && !w_conn_stopped(conn);
+    bool partial = (conn->reader.stash != NULL || (w_session_is(conn) && w_session_is_in_parts(conn))) && !w_conn_stopped(conn);
     if (partial && (moved || !conn->partial)) {
         conn->partial_ns = conn->core->io->now_ns;
         conn->partial = true;
@@ -159,13 +183,14 @@ static void conn_peer_ended(weir_conn *conn)
 {
     if (conn->state == W_CONN_DRAINING)
         w_conn_schedule(conn, W_CONN_DO_STEP);
-    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn) || w_reader_waiting(&conn->reader, &conn->protocol->codec))
+    if (!w_conn_listens(conn) || w_conn_stopped(conn) || w_reader_waiting(&conn->reader, &conn->protocol->codec))
         return; /* conn_deliver comes back to it */
-    if (w_pipe_is(conn) && conn->reader.stash == NULL) {
+    bool truncated = conn->reader.stash != NULL || (w_session_is(conn) && w_session_is_in_parts(conn));
+    if (w_pipe_is(conn) && !truncated) {
         w_pipe_peer_ended(conn);
         return;
     }
-    w_conn_drain(conn, conn->reader.stash != NULL ? WEIR_REASON_TRUNCATED : WEIR_REASON_PEER, 0);
+    w_conn_drain(conn, truncated ? WEIR_REASON_TRUNCATED : WEIR_REASON_PEER, 0);
 }
 
 static void conn_took_in(weir_conn *conn, const struct w_io_completion *completion)
@@ -175,15 +200,15 @@ static void conn_took_in(weir_conn *conn, const struct w_io_completion *completi
     conn->activity_ns = core->io->now_ns;
     w_stats_add(&conn->shared.bytes_in, bytes);
     w_stats_add(&core->stats.bytes_in, bytes);
-    if (conn->state != W_CONN_OPEN) {
+    if (!w_conn_listens(conn)) {
         core->engine->buffer_release(core->io, completion->buffer);
         return;
     }
     uint32_t messages = 0;
-    int result =
-        w_conn_stopped(conn) || conn->reader.pending_last != NULL
-            ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
-            : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink, completion->data, bytes, completion->buffer, &messages);
+    int result = w_conn_stopped(conn) || conn->reader.pending_last != NULL
+                     ? w_reader_keep(core, &conn->reader, completion->data, bytes, completion->buffer)
+                     : w_reader_feed(core, &conn->reader, &conn->protocol->codec, conn_sink_of(conn), completion->data, bytes,
+                                     completion->buffer, &messages);
     conn_delivered(conn, result, messages);
 }
 
@@ -236,16 +261,16 @@ void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
 
 static void conn_deliver(weir_conn *conn)
 {
-    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
+    if (!w_conn_listens(conn) || w_conn_stopped(conn))
         return;
     conn->partial = false;
     w_deadline_watch(conn);
     if (!w_reader_empty(&conn->reader)) {
         uint32_t messages = 0;
-        int result = w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink, &messages);
+        int result = w_reader_resume(conn->core, &conn->reader, &conn->protocol->codec, conn_sink_of(conn), &messages);
         conn_delivered(conn, result, messages);
     }
-    if (conn->state != W_CONN_OPEN || w_conn_stopped(conn))
+    if (!w_conn_listens(conn) || w_conn_stopped(conn))
         return;
     if (conn->peer_ended)
         conn_peer_ended(conn);
@@ -341,7 +366,8 @@ void w_conn_count_put(weir_conn *conn)
 static void conn_write(weir_conn *conn)
 {
     w_conn_count_put(conn);
-    if (w_writer_sending(&conn->writer) || conn->state < W_CONN_OPEN || conn->state > W_CONN_DRAINING || !w_writer_has_some(&conn->writer))
+    if (w_writer_sending(&conn->writer) || conn->state < W_CONN_SHAKING || conn->state > W_CONN_DRAINING ||
+        !w_writer_has_some(&conn->writer))
         return;
     bool started = w_writer_start(conn->core, &conn->writer, conn->handle, w_conn_token_of(conn, W_CONN_SEND));
     w_conn_count_begun(conn);
@@ -355,10 +381,10 @@ static void conn_write(weir_conn *conn)
 
 static void conn_ready(weir_conn *conn)
 {
-    if (conn->state != W_CONN_OPEN || !conn->pressed || conn->dry || conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
+    if (!w_conn_listens(conn) || !conn->pressed || conn->dry || conn->writer.channel.queued_bytes > w_limits_low_water(conn->protocol))
         return;
     conn->pressed = false;
-    if (conn->protocol->on_ready != NULL)
+    if (conn->protocol->on_ready != NULL && conn->state == W_CONN_OPEN)
         conn->protocol->on_ready(conn);
     if (w_pipe_is(conn))
         w_pipe_ready(conn);
@@ -385,6 +411,8 @@ void w_conn_sent(weir_conn *conn, int32_t result)
     } else if (result < 0 && result != -ECANCELED && result != -EAGAIN && result != -EINTR && conn->state <= W_CONN_DRAINING) {
         w_conn_end(conn, conn_error_reason(result), result);
     }
+    if (w_session_is(conn))
+        w_session_sent(conn);
     if (conn->state >= W_CONN_DRAINING || w_pipe_is(conn))
         w_conn_schedule(conn, W_CONN_DO_STEP);
     if (w_writer_has_some(&conn->writer))

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* conn: one connection's life. Runs on its shard only.
  *
- *   FREE -> DIALING -> OPENING -> OPEN -> DRAINING -> ENDING -> CLOSING -> FREE
+ *   FREE -> DIALING -> OPENING -> SHAKING -> OPEN -> DRAINING -> ENDING -> CLOSING -> FREE
  *
  *   DIALING   its dialer connects                      OPENING   connected, on_open is due
+ *   SHAKING   its codec's session shakes hands, if it has one
  *   OPEN      messages flow                            DRAINING  no more messages; what is queued goes out, then the peer's end is awaited
  *   ENDING    operations are cancelled and awaited     CLOSING   the handle is being closed; on_close follows
  *
@@ -18,7 +19,16 @@
 #include "runtime/reader.h"
 #include "runtime/writer.h"
 
-enum w_conn_state { W_CONN_FREE, W_CONN_DIALING, W_CONN_OPENING, W_CONN_OPEN, W_CONN_DRAINING, W_CONN_ENDING, W_CONN_CLOSING };
+enum w_conn_state {
+    W_CONN_FREE,
+    W_CONN_DIALING,
+    W_CONN_OPENING,
+    W_CONN_SHAKING,
+    W_CONN_OPEN,
+    W_CONN_DRAINING,
+    W_CONN_ENDING,
+    W_CONN_CLOSING
+};
 
 /* Completions carry who and what, never a pointer or a descriptor: {kind, operation, slot, generation}. Bit 63 is the engine's. */
 enum w_conn_token_kind { W_CONN_TOKEN_CONN, W_CONN_TOKEN_LISTENER };
@@ -109,7 +119,8 @@ struct weir_conn {
     uint64_t watch_ns;               /* when `timer` goes off; UINT64_MAX: not set */
     const weir_slow_peer *slow_peer; /* NULL: the protocol's */
     int32_t error;
-    uint32_t origin; /* dialed: its dialer's index; accepted: its listener's */
+    uint16_t peer_code; /* weir_close_event's */
+    uint32_t origin;    /* dialed: its dialer's index; accepted: its listener's */
     struct w_conn_shared shared;
 };
 
@@ -145,6 +156,12 @@ static inline uint64_t w_conn_token_of(const weir_conn *conn, enum w_conn_operat
     return w_conn_token(W_CONN_TOKEN_CONN, operation, conn->slot, w_conn_generation(conn));
 }
 
+/* Is what it brings looked at? */
+static inline bool w_conn_listens(const weir_conn *conn)
+{
+    return conn->state == W_CONN_OPEN || conn->state == W_CONN_SHAKING;
+}
+
 /* Wants its messages delivered now? */
 static inline bool w_conn_stopped(const weir_conn *conn)
 {
@@ -159,6 +176,10 @@ void w_conn_attend(weir_conn *conn);
 /* Makes a free slot a connection. w_conn_connected: its handle is connected; on_open is next. */
 void w_conn_init(weir_conn *conn, struct w_core *core, const weir_protocol *protocol, void *user, uint32_t origin);
 void w_conn_connected(weir_conn *conn, int handle);
+/* Nothing stands before its first message any more: on_open. */
+void w_conn_opened(weir_conn *conn);
+/* One message, to its handler or the other end of its pipe. */
+enum w_reader_verdict w_conn_deliver(weir_conn *conn, const weir_message *message);
 
 /* Starts a receive, unless one is in flight, or none is wanted any more. */
 void w_conn_receive(weir_conn *conn);

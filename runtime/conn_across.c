@@ -124,8 +124,8 @@ int w_conn_take_crossed(weir_conn *conn, const void *data, uint32_t bytes, weir_
         return result;
     conn->writer.reserved_bytes = 0;
     bool was_empty = channel->queued_bytes == 0;
-    if (blob == NULL)
-        result = w_channel_put(conn->core, channel, &seal, data, bytes, codec->boundaries);
+    if (blob == NULL || codec->copy != NULL)
+        result = w_channel_put_sealed(conn->core, channel, codec, &seal, data, bytes);
     else
         result = w_channel_put_blob(conn->core, channel, &seal, blob, offset, bytes, codec->boundaries);
     if (W_UNLIKELY(result != 0)) {

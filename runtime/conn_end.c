@@ -9,6 +9,7 @@
 #include "runtime/conn.h"
 #include "runtime/deadline.h"
 #include "runtime/pipe.h"
+#include "runtime/session.h"
 
 /* Was it this program that wanted the end? */
 static bool conn_is_ours(weir_reason reason)
@@ -23,7 +24,7 @@ void w_conn_drain(weir_conn *conn, weir_reason reason, int error)
         w_conn_end(conn, reason, error);
         return;
     }
-    if (conn->state != W_CONN_OPEN)
+    if (!w_conn_listens(conn))
         return;
     conn->state = W_CONN_DRAINING;
     conn->ours |= conn_is_ours(reason);
@@ -81,6 +82,8 @@ static void conn_step_draining(weir_conn *conn)
 {
     struct w_core *core = conn->core;
     w_reader_drop(core, &conn->reader);
+    if (w_session_is(conn))
+        w_session_drop_parts(conn);
     w_conn_receive(conn);
     if (w_writer_sending(&conn->writer))
         return;
@@ -88,6 +91,8 @@ static void conn_step_draining(weir_conn *conn)
         w_conn_schedule(conn, W_CONN_DO_WRITE);
         return;
     }
+    if (w_session_is(conn) && (w_session_farewell(conn) || w_session_waits_for_peer(conn)))
+        return;
     if (!conn->half_closed) {
         conn->half_closed = true;
         core->engine->shutdown(core->io, conn->handle, SHUT_WR);
@@ -133,16 +138,21 @@ static void conn_tell_closed(weir_conn *conn)
         .error = conn->error,
         .undelivered_messages = boundaries ? w_writer_queued_messages(&conn->writer) : 0,
         .undelivered_bytes = w_writer_queued_bytes(&conn->writer),
+        .peer_code = conn->peer_code,
     };
     w_stats_add(&stats->messages_undelivered, event.undelivered_messages);
     w_stats_add(&stats->bytes_undelivered, event.undelivered_bytes);
     w_conn_leave_others(conn);
     w_writer_drop(conn->core, &conn->writer);
-    if (!conn->opened && !conn->dialed && !conn->adopted)
+    bool shaken = w_session_is(conn), told = conn->opened || conn->dialed || conn->adopted;
+    if (!told && !shaken)
         return; /* accepted, and stopped before anybody was told */
     w_stats_add(&stats->closed[event.reason], 1);
-    if (conn->protocol->on_close != NULL)
+    w_stats_add(&stats->handshake_failures, !told);
+    if (told && conn->protocol->on_close != NULL)
         conn->protocol->on_close(conn, &event);
+    if (shaken)
+        w_session_close(conn);
 }
 
 static void conn_free(weir_conn *conn)

@@ -27,6 +27,8 @@ static uint64_t deadline_next(const weir_conn *conn, weir_reason *reason)
     *reason = WEIR_REASON_NONE;
     if (conn->state == W_CONN_DRAINING)
         deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
+    if (conn->state == W_CONN_SHAKING)
+        deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_handshake_ns(protocol)), WEIR_REASON_HANDSHAKE_LATE);
     if (conn->state != W_CONN_OPEN)
         return due;
     if (!conn->greeted && !w_conn_stopped(conn))

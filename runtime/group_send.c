@@ -56,7 +56,9 @@ static int group_put_blob(weir_conn *conn, const struct w_burst_sealed *sealed, 
     if (result != 0)
         return result;
     bool was_empty = channel->queued_bytes == 0;
-    if (w_channel_put_blob(conn->core, channel, &sealed->seal, burst->blob, offset, message->bytes, sealed->codec->boundaries) != 0)
+    if (sealed->codec->copy != NULL
+            ? w_channel_put_copied(conn->core, channel, sealed->codec, &sealed->seal, message->data, message->bytes) != 0
+            : w_channel_put_blob(conn->core, channel, &sealed->seal, burst->blob, offset, message->bytes, sealed->codec->boundaries) != 0)
         return w_conn_refuse_for_memory(conn);
     group_sent(conn, was_empty);
     return 0;

@@ -11,6 +11,7 @@
 /* What one send on a stream without boundaries may bring: the largest receive buffer, so that any piece can be forwarded. */
 #define W_LIMITS_STREAM_PIECE_BYTES (UINT32_C(1) << 20)
 #define W_LIMITS_MESSAGE_NS         (30 * WEIR_SECOND)
+#define W_LIMITS_HANDSHAKE_NS       (10 * WEIR_SECOND)
 #define W_LIMITS_DRAIN_NS           (5 * WEIR_SECOND)
 
 static inline uint32_t w_limits_high_water(const weir_protocol *protocol)
@@ -37,6 +38,11 @@ static inline uint32_t w_limits_hard(const weir_protocol *protocol)
 static inline uint64_t w_limits_first_ns(const weir_protocol *protocol)
 {
     return protocol->limits.first_ns != 0 ? protocol->limits.first_ns : WEIR_FOREVER;
+}
+
+static inline uint64_t w_limits_handshake_ns(const weir_protocol *protocol)
+{
+    return protocol->limits.handshake_ns != 0 ? protocol->limits.handshake_ns : W_LIMITS_HANDSHAKE_NS;
 }
 
 static inline uint64_t w_limits_message_ns(const weir_protocol *protocol)

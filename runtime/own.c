@@ -295,7 +295,10 @@ static inline __attribute__((always_inline)) int own_put(weir_channel *channel, 
         memcpy(room, seal.head, WEIR_HEAD_MAX_BYTES);
     else
         memcpy(room, seal.head, seal.head_bytes);
-    w_channel_copy(room + seal.head_bytes, data, bytes);
+    if (W_UNLIKELY(codec->copy != NULL))
+        codec->copy(&seal, room + seal.head_bytes, data, bytes, 0);
+    else
+        w_channel_copy(room + seal.head_bytes, data, bytes);
     if (seal.trailer_bytes != 0)
         memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
     own_commit(channel, room, frame_bytes);
@@ -351,6 +354,8 @@ int weir_channel_commit(weir_channel *channel, uint32_t bytes)
     if (result == 0 && frame_bytes > 0) {
         if (seal.head_bytes != codec->head_max_bytes)
             memmove(room + seal.head_bytes, payload, bytes);
+        if (W_UNLIKELY(codec->copy != NULL))
+            codec->copy(&seal, room + seal.head_bytes, room + seal.head_bytes, bytes, 0);
         memcpy(room, seal.head, seal.head_bytes);
         memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
         own_commit(channel, room, frame_bytes);

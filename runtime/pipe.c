@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "runtime/session.h"
 #include "runtime/table.h"
 #include "runtime/waitlist.h"
 
@@ -140,7 +141,11 @@ void w_pipe_step(weir_conn *conn)
 {
     struct w_conn_extra *extra = w_conn_extra_of(conn);
     if (conn->state != W_CONN_OPEN || w_writer_sending(&conn->writer) || w_writer_has_some(&conn->writer))
-        return; /* w_conn_sent comes back to it */
+        return;                                     /* w_conn_sent comes back to it */
+    if (extra->pipe_finish && w_session_is(conn)) { /* it has no half-close: it says goodbye */
+        w_conn_drain(conn, WEIR_REASON_LOCAL, 0);
+        return;
+    }
     if (extra->pipe_finish && !conn->half_closed) {
         conn->half_closed = true;
         conn->quick_bytes = 0;

@@ -49,7 +49,7 @@ struct delivery {
 
 /* --- memory of messages being put together --- */
 
-static void *reader_take_piece(struct w_core *core, struct w_reader *reader, uint32_t bytes)
+void *w_reader_take_piece(struct w_core *core, struct w_reader *reader, uint32_t bytes)
 {
     uint32_t piece_bytes = (uint32_t)w_pool_round(bytes);
     uint64_t taken_bytes = atomic_load_explicit(&core->pool.taken_bytes, memory_order_relaxed), budget_bytes = core->pool.budget_bytes;
@@ -71,7 +71,7 @@ static void reader_uncount_piece(struct w_core *core, struct w_reader *reader, u
     reader->held_bytes -= piece_bytes;
 }
 
-static void reader_give_piece(struct w_core *core, struct w_reader *reader, void *piece, uint32_t bytes)
+void w_reader_give_piece(struct w_core *core, struct w_reader *reader, void *piece, uint32_t bytes)
 {
     reader_uncount_piece(core, reader, bytes);
     w_pool_give(&core->pool, piece, bytes);
@@ -79,7 +79,7 @@ static void reader_give_piece(struct w_core *core, struct w_reader *reader, void
 
 static void stash_destroy(struct w_core *core, struct w_reader *reader)
 {
-    reader_give_piece(core, reader, reader->stash, reader->stash->piece_bytes);
+    w_reader_give_piece(core, reader, reader->stash, reader->stash->piece_bytes);
     reader->stash = NULL;
 }
 
@@ -94,7 +94,7 @@ static int stash_grow(struct w_core *core, struct w_reader *reader, uint32_t mor
     if (wanted > WEIR_MESSAGE_MAX_BYTES) /* the pool's largest piece */
         return -ENOMEM;
     uint32_t piece_bytes = (uint32_t)w_pool_round(wanted < STASH_SMALLEST_BYTES ? STASH_SMALLEST_BYTES : (size_t)wanted);
-    struct w_reader_stash *stash = reader_take_piece(core, reader, piece_bytes);
+    struct w_reader_stash *stash = w_reader_take_piece(core, reader, piece_bytes);
     if (stash == NULL)
         return -ENOMEM;
     *stash = (struct w_reader_stash){.piece_bytes = piece_bytes};
@@ -139,7 +139,7 @@ static void reader_append(struct w_reader *reader, struct w_reader_slice *slice)
 static void slice_destroy(struct w_core *core, struct w_reader *reader, struct w_reader_slice *slice)
 {
     if (slice->copy != NULL) {
-        reader_give_piece(core, reader, slice->copy, slice->copy_bytes);
+        w_reader_give_piece(core, reader, slice->copy, slice->copy_bytes);
     } else {
         reader->pinned--;
         core->engine->buffer_release(core->io, slice->buffer);
@@ -172,7 +172,7 @@ int w_reader_keep(struct w_core *core, struct w_reader *reader, const uint8_t *d
         reader_append(reader, slice);
         return 0;
     }
-    void *copy = slice == NULL ? NULL : reader_take_piece(core, reader, bytes);
+    void *copy = slice == NULL ? NULL : w_reader_take_piece(core, reader, bytes);
     if (copy != NULL) {
         *slice = (struct w_reader_slice){.data = copy, .bytes = bytes, .copy = copy, .copy_bytes = bytes};
         memcpy(copy, data, bytes);
@@ -227,7 +227,7 @@ static int reader_assemble(struct delivery *d, const uint8_t *data, uint32_t byt
             return -ENOMEM;
         *used += piece;
         struct w_reader_stash *stash = d->reader->stash;
-        weir_cut cut = {.scanned_bytes = stash->scanned_bytes};
+        weir_cut cut = {.scanned_bytes = stash->scanned_bytes, .session = d->reader->session};
         int result = d->codec->cut(d->codec, stash->data, stash->bytes, &cut);
         if (result < 0)
             return result;
@@ -252,8 +252,9 @@ static int reader_deliver(struct delivery *d, const uint8_t *data, uint32_t byte
     if (result != 0)
         return result;
     struct w_core_origin origin = {.reader = d->reader, .begin = data, .end = copied ? data : data + bytes, .buffer = buffer};
+    weir_cut cut;
+    cut.session = d->reader->session;
     while (*used < bytes) {
-        weir_cut cut;
         cut.scanned_bytes = 0;
         result = d->codec->cut(d->codec, data + *used, bytes - *used, &cut);
         if (W_UNLIKELY(result != WEIR_CUT_MESSAGE)) {
@@ -305,7 +306,7 @@ static int reader_resume_stash(struct delivery *d)
     struct w_reader_stash *stash = d->reader->stash;
     if (stash == NULL)
         return 0;
-    weir_cut cut = {.scanned_bytes = stash->scanned_bytes};
+    weir_cut cut = {.scanned_bytes = stash->scanned_bytes, .session = d->reader->session};
     int result = d->codec->cut(d->codec, stash->data, stash->bytes, &cut);
     if (result == WEIR_CUT_MESSAGE)
         return reader_deliver_stash(d, &cut);
@@ -337,7 +338,7 @@ bool w_reader_waiting(const struct w_reader *reader, const weir_codec *codec)
         return true;
     if (reader->stash == NULL)
         return false;
-    weir_cut cut = {.scanned_bytes = 0};
+    weir_cut cut = {.scanned_bytes = 0, .session = reader->session};
     return codec->cut(codec, reader->stash->data, reader->stash->bytes, &cut) != WEIR_CUT_MORE;
 }
 

@@ -31,6 +31,7 @@ typedef enum w_reader_verdict (*w_reader_sink)(struct w_reader *reader, const we
 struct w_reader {
     struct w_reader_stash *stash;        /* NULL exactly when no message is being put together or kept in it */
     struct w_reader_slice *pending_last; /* its next is the first; NULL exactly when nothing is set aside */
+    void *session;                       /* the memory of the codec's session; NULL: it has none */
     uint32_t pinned;                     /* receive buffers held by slices and blobs of this connection, counted once for each */
     uint32_t held_bytes;                 /* memory in stash and copied slices: what counts as assembly */
 };
@@ -50,6 +51,10 @@ static inline bool w_reader_empty(const struct w_reader *reader)
 {
     return reader->stash == NULL && reader->pending_last == NULL;
 }
+
+/* Memory for messages being put together, counted and bounded as such. NULL: none to be had. Given back with the same bytes. */
+void *w_reader_take_piece(struct w_core *core, struct w_reader *reader, uint32_t bytes);
+void w_reader_give_piece(struct w_core *core, struct w_reader *reader, void *piece, uint32_t bytes);
 
 /* weir_hold for the message being delivered. NULL: no memory. */
 weir_blob *w_reader_hold(struct w_core *core, struct w_reader *reader, const weir_message *message);

@@ -29,14 +29,15 @@ int w_writer_need_side(struct w_core *core, struct w_writer *writer)
     return 0;
 }
 
-int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_seal *seal, const uint8_t *payload, uint32_t bytes)
+int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_codec *codec, const weir_seal *seal,
+                         const uint8_t *payload, uint32_t bytes)
 {
     uint32_t total = seal->head_bytes + bytes + seal->trailer_bytes;
     if (w_writer_lane_bytes(writer) + total > W_WRITER_LANE_BYTES)
         return -EAGAIN;
     if (w_writer_need_side(core, writer) != 0)
         return -EAGAIN;
-    int result = w_channel_put(core, &writer->side->lane, seal, payload, bytes, true);
+    int result = w_channel_put_sealed(core, &writer->side->lane, codec, seal, payload, bytes);
     w_writer_trim(core, writer);
     return result == 0 ? 0 : -EAGAIN;
 }
@@ -53,6 +54,10 @@ static void writer_begin_run(struct w_core *core, struct w_writer *writer)
     writer->run_bytes = writer->channel.queued_bytes;
     if (W_LIKELY(side == NULL))
         return;
+    if (W_UNLIKELY(writer->first_bytes > 0)) {
+        writer->run_bytes = writer->first_bytes;
+        return;
+    }
     writer->lane_run_bytes = side->lane.queued_bytes;
     if (side->active_first == NULL)
         return;
@@ -125,7 +130,7 @@ bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, ui
 {
     struct w_writer_side *side = writer->side;
     uint32_t own_bytes = side == NULL ? 0 : w_writer_own_run_bytes(side), most = writer_send_bytes(core);
-    if (writer->run_bytes + own_bytes > 0 && writer->lane_run_bytes == 0 && w_writer_lane_bytes(writer) > 0) {
+    if (writer->run_bytes + own_bytes > 0 && writer->lane_run_bytes == 0 && w_writer_lane_bytes(writer) > 0 && writer->first_bytes == 0) {
         writer_cut_run(writer);
         own_bytes = w_writer_own_run_bytes(side);
     }
@@ -170,6 +175,8 @@ uint32_t w_writer_done(struct w_core *core, struct w_writer *writer, int32_t res
     bytes -= lane_bytes;
     uint32_t channel_bytes = w_base_min_u32(bytes, writer->run_bytes);
     writer->run_bytes -= channel_bytes;
+    if (W_UNLIKELY(writer->first_bytes > 0))
+        writer->first_bytes -= w_base_min_u32(writer->first_bytes, channel_bytes);
     writer->reserved_bytes = 0; /* its block may be gone */
     messages += w_channel_take(core, &writer->channel, channel_bytes);
     if (W_LIKELY(writer->side == NULL))
@@ -190,5 +197,5 @@ void w_writer_drop(struct w_core *core, struct w_writer *writer)
         W_ASSERT(writer->side->own_all == NULL);
         w_writer_trim(core, writer);
     }
-    writer->run_bytes = writer->lane_run_bytes = writer->reserved_bytes = 0;
+    writer->run_bytes = writer->lane_run_bytes = writer->reserved_bytes = writer->first_bytes = 0;
 }

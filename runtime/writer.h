@@ -4,7 +4,7 @@
  * Its unit is a run: of each channel, from the head to the tail that it saw at the start, so it ends at a message boundary by construction. A run takes the control
  * lane first, then the local channel, then the own channels that have something, one after the other, until it is as large as one send may be; those that had to
  * wait come first in the next. Nothing else goes out before a run is finished, but for what comes into the lane meanwhile: that ends the run with its
- * present message. */
+ * present message. (A handshake goes before the lane: w_writer_put_first.) */
 #ifndef W_WRITER_H
 #define W_WRITER_H
 
@@ -38,6 +38,7 @@ struct w_writer {
     uint32_t lane_run_bytes;    /* of the run, still to go from the lane, before those */
     uint32_t flight_bytes;      /* asked for by the send in flight */
     uint32_t reserved_bytes;    /* what weir_reserve promised; 0: no reserve */
+    uint32_t first_bytes;       /* of the channel: what has to go out before anything in the lane does */
 };
 
 static inline bool w_writer_sending(const struct w_writer *writer)
@@ -68,8 +69,15 @@ static inline bool w_writer_has_some(const struct w_writer *writer)
            (writer->side != NULL && (writer->side->lane.queued_bytes > 0 || writer->side->active_first != NULL));
 }
 
-/* Puts a message in the control lane: 0, -EAGAIN (lane full, or no memory). */
-int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_seal *seal, const uint8_t *payload, uint32_t bytes);
+/* Puts a message in the control lane, as what this codec has sealed: 0, -EAGAIN (lane full, or no memory). */
+int w_writer_put_control(struct w_core *core, struct w_writer *writer, const weir_codec *codec, const weir_seal *seal,
+                         const uint8_t *payload, uint32_t bytes);
+
+/* What is queued in the channel goes out before anything that comes into the lane from now on. */
+static inline void w_writer_put_first(struct w_writer *writer)
+{
+    writer->first_bytes = writer->channel.queued_bytes;
+}
 
 /* Submits one send of what there is: false, if there turned out to be nothing. Not while one is in flight. */
 bool w_writer_start(struct w_core *core, struct w_writer *writer, int handle, uint64_t token);

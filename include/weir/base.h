@@ -57,29 +57,31 @@ const char *weir_strerror(int code);
 /* Why a connection ended. Exactly one per connection; the first cause wins, but a graceful end of this program's (LOCAL, STOPPED) that did not
  * come to its end is called by what stopped it. */
 typedef enum weir_reason {
-    WEIR_REASON_NONE = 0,     /* not ended */
-    WEIR_REASON_LOCAL,        /* weir_end() of this program, everything delivered */
-    WEIR_REASON_ABORTED,      /* weir_abort() of this program */
-    WEIR_REASON_REFUSED,      /* on_open answered with an error */
-    WEIR_REASON_STOPPED,      /* the runtime was stopped */
-    WEIR_REASON_PEER,         /* the peer finished, at a message boundary */
-    WEIR_REASON_TRUNCATED,    /* the peer finished inside a message */
-    WEIR_REASON_RESET,        /* the peer reset the connection */
-    WEIR_REASON_NETWORK,      /* the kernel gave the connection up (error says why: ETIMEDOUT, EHOSTUNREACH ...) */
-    WEIR_REASON_TOO_BIG,      /* the peer announced or sent a message over the codec's limit */
-    WEIR_REASON_BAD_MESSAGE,  /* the peer sent what its codec forbids */
-    WEIR_REASON_HANDLER,      /* on_message answered with an error */
-    WEIR_REASON_FIRST_LATE,   /* no whole first message within limits.first_ns */
-    WEIR_REASON_MESSAGE_LATE, /* a message begun was not whole within limits.message_ns */
-    WEIR_REASON_IDLE,         /* nothing either way for limits.idle_ns */
-    WEIR_REASON_DRAIN_LATE,   /* ending took longer than limits.drain_ns */
-    WEIR_REASON_SLOW_BYTES,   /* slow peer: more queued than its policy allows */
-    WEIR_REASON_SLOW_TIME,    /* slow peer: no progress for as long as its policy allows */
-    WEIR_REASON_MEMORY,       /* the shard's memory budget is spent and this connection had the most */
-    WEIR_REASON_NO_MEMORY,    /* the allocator had nothing for it */
-    WEIR_REASON_DIAL_FAILED,  /* a dial that did not connect (error says why) */
-    WEIR_REASON_DIAL_LATE,    /* a dial that did not connect in time */
-    WEIR_REASON_NAME,         /* a dial whose host name has no address */
+    WEIR_REASON_NONE = 0,       /* not ended */
+    WEIR_REASON_LOCAL,          /* weir_end() of this program, everything delivered */
+    WEIR_REASON_ABORTED,        /* weir_abort() of this program */
+    WEIR_REASON_REFUSED,        /* on_open answered with an error */
+    WEIR_REASON_STOPPED,        /* the runtime was stopped */
+    WEIR_REASON_PEER,           /* the peer finished, at a message boundary */
+    WEIR_REASON_TRUNCATED,      /* the peer finished inside a message */
+    WEIR_REASON_RESET,          /* the peer reset the connection */
+    WEIR_REASON_NETWORK,        /* the kernel gave the connection up (error says why: ETIMEDOUT, EHOSTUNREACH ...) */
+    WEIR_REASON_TOO_BIG,        /* the peer announced or sent a message over the codec's limit */
+    WEIR_REASON_BAD_MESSAGE,    /* the peer sent what its codec forbids */
+    WEIR_REASON_HANDLER,        /* on_message answered with an error */
+    WEIR_REASON_FIRST_LATE,     /* no whole first message within limits.first_ns */
+    WEIR_REASON_MESSAGE_LATE,   /* a message begun was not whole within limits.message_ns */
+    WEIR_REASON_IDLE,           /* nothing either way for limits.idle_ns */
+    WEIR_REASON_DRAIN_LATE,     /* ending took longer than limits.drain_ns */
+    WEIR_REASON_SLOW_BYTES,     /* slow peer: more queued than its policy allows */
+    WEIR_REASON_SLOW_TIME,      /* slow peer: no progress for as long as its policy allows */
+    WEIR_REASON_MEMORY,         /* the shard's memory budget is spent and this connection had the most */
+    WEIR_REASON_NO_MEMORY,      /* the allocator had nothing for it */
+    WEIR_REASON_DIAL_FAILED,    /* a dial that did not connect (error says why) */
+    WEIR_REASON_DIAL_LATE,      /* a dial that did not connect in time */
+    WEIR_REASON_NAME,           /* a dial whose host name has no address */
+    WEIR_REASON_HANDSHAKE,      /* the handshake was refused, by us or by the peer, or is none of this protocol */
+    WEIR_REASON_HANDSHAKE_LATE, /* it was not done within limits.handshake_ns */
     WEIR_REASON_COUNT
 } weir_reason;
 

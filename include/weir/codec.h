@@ -8,6 +8,7 @@
  *   frame   a length, then that many bytes. For programs that talk to programs.
  *   line    text up to LF. For people and `nc`. Not for bytes that may hold an LF.
  *   raw     whatever arrives, in whatever pieces. For pipes; it has no boundaries to keep, so weir counts its bytes only.
+ *   websocket  for browsers (weir/websocket.h).
  *
  * Your own codec: fill the struct yourself. */
 #ifndef WEIR_CODEC_H
@@ -23,6 +24,9 @@ extern "C" {
 #define WEIR_HEAD_MAX_BYTES    16
 #define WEIR_TRAILER_MAX_BYTES 16
 
+/* A handshake, and what is remembered between messages: weir/session.h. */
+typedef struct weir_session weir_session;
+
 /* What `cut` answers besides a negative errno. */
 #define WEIR_CUT_MORE    0 /* no whole message yet */
 #define WEIR_CUT_MESSAGE 1 /* one whole message */
@@ -37,6 +41,8 @@ typedef struct weir_cut {
     uint32_t frame_bytes;
     uint32_t payload_offset;
     uint32_t payload_bytes;
+    /* In: the memory of this connection's session, for a codec that has one (weir/session.h). It may change the bytes that it looks at. */
+    void *session;
 } weir_cut;
 
 typedef struct weir_seal {
@@ -55,8 +61,12 @@ struct weir_codec {
     int (*cut)(const weir_codec *codec, const uint8_t *data, uint32_t bytes, weir_cut *cut);
     /* Says what goes round a payload: 0, or -EMSGSIZE, or -EBADMSG (a payload that the format cannot carry: an LF in a line). */
     int (*seal)(const weir_codec *codec, const uint8_t *payload, uint32_t bytes, weir_seal *seal);
-    uint32_t message_max_bytes; /* the largest payload, both ways */
-    uint16_t head_max_bytes;    /* seal never makes a longer head or trailer */
+    /* Copies bytes [offset, offset + bytes) of a payload to where they go out, changed as what `seal` said wants it (a WebSocket client masks what it sends). NULL, as in
+     * most codecs: they go out as they are. Who has one gives up sending by reference. `to` is `from`, or does not overlap it. */
+    void (*copy)(const weir_seal *seal, uint8_t *to, const uint8_t *from, uint32_t bytes, uint32_t offset);
+    const weir_session *session; /* NULL, as in most codecs: nothing is remembered */
+    uint32_t message_max_bytes;  /* the largest payload, both ways */
+    uint16_t head_max_bytes;     /* seal never makes a longer head or trailer */
     uint16_t trailer_max_bytes;
     bool boundaries;      /* false: the bytes are a stream, messages are not counted */
     uint8_t settings[15]; /* the codec's own */

@@ -31,6 +31,12 @@ void weir_conn_set_user(weir_conn *conn, void *user);
  * fit and always ended. 0, -ENOTCONN when the peer is gone, -ENOSPC when it was cut. Any time until on_close returns. */
 int weir_conn_peer(const weir_conn *conn, char *text, size_t text_bytes);
 
+/* Inside on_open: what the peer has said in its handshake (a WebSocket's HTTP head: weir_http_parse_request() takes it apart). It lives until on_open returns.
+ * NULL anywhere else, and for codecs that do not shake hands. */
+const weir_message *weir_conn_handshake(const weir_conn *conn);
+/* The memory of its codec's session (weir/session.h); NULL: it has none, or is not that far. */
+void *weir_conn_session(const weir_conn *conn);
+
 /* The connection an id names, or NULL when it has ended or lives on another shard. The pointer is good until you return. */
 weir_conn *weir_find(weir_shard *shard, weir_id id);
 
@@ -54,6 +60,10 @@ int weir_send_to(weir_shard *shard, weir_id id, const void *data, uint32_t bytes
  * without boundaries (-EINVAL). */
 int weir_send_control(weir_conn *conn, const void *data, uint32_t bytes);
 
+/* The same, as a message of another kind than the codec's own (weir/websocket.h): -EINVAL: the codec knows no such kind. */
+int weir_send_kind(weir_conn *conn, uint8_t kind, const void *data, uint32_t bytes);
+int weir_send_control_kind(weir_conn *conn, uint8_t kind, const void *data, uint32_t bytes);
+
 /* Builds a message in place: reserve room for a payload of up to `bytes` (at most WEIR_RESERVE_MAX_BYTES), write it at room->data,
  * then weir_commit() what it came to. One reserve at a time on a connection; it ends with the callback it was made in (or the
  * turn), or at the next send on that connection: what was not committed then is gone. Errors as weir_send. */
@@ -72,7 +82,7 @@ int weir_commit(weir_conn *conn, uint32_t bytes);
 /* A big payload, counted by references. */
 typedef struct weir_blob weir_blob;
 
-/* Sends on what was just received: by reference from 4 KiB (no copy is made), copied below. Inside on_message, with its message;
+/* Sends on what was just received, as a message of its kind: by reference from 4 KiB (no copy is made), copied below. Inside on_message, with its message;
  * `to` may be the same or another connection of this shard. Errors as weir_send. */
 int weir_forward(weir_conn *from, const weir_message *message, weir_conn *to);
 

@@ -17,6 +17,7 @@ extern "C" {
 typedef struct weir_message {
     const uint8_t *data;
     uint32_t bytes;
+    uint8_t kind; /* for codecs that know kinds of messages (weir/websocket.h); else 0 */
 } weir_message;
 
 /* What on_message answers. Negative errnos end the connection (WEIR_REASON_HANDLER, with the errno as its error). */
@@ -33,6 +34,9 @@ typedef struct weir_close_event {
      * A message of which a part was taken counts whole in messages, and with its rest in bytes. Bytes are as on the wire. */
     uint64_t undelivered_messages;
     uint64_t undelivered_bytes;
+    /* What the peer said of its reason, in a codec that knows such things: a WebSocket's Close code (1005: it gave none), or the HTTP status by which it refused the
+     * handshake. 0: nothing. */
+    uint32_t peer_code;
 } weir_close_event;
 
 /* What to do about a peer that does not read. Refusing is always done (sends answer -EAGAIN above the high-water mark);
@@ -51,10 +55,11 @@ typedef struct weir_limits {
     uint32_t hard_limit_bytes; /* 0: high_water_bytes and one largest message (raw: and 1 MiB). At least one largest message */
     weir_slow_peer slow_peer;  /* zero: refuse only; weir_set_slow_peer() changes it for a connection */
     /* Inbound. WEIR_FOREVER: no limit. */
-    uint64_t first_ns;   /* from open to the first whole message; 0: no limit */
-    uint64_t message_ns; /* from a message's first byte to its last; 0: 30 s */
-    uint64_t idle_ns;    /* nothing taken and nothing received; 0: no limit */
-    uint64_t drain_ns;   /* from weir_end() until all is sent and the peer has finished; 0: 5 s */
+    uint64_t handshake_ns; /* for codecs that shake hands: from connected to open; 0: 10 s */
+    uint64_t first_ns;     /* from open to the first whole message; 0: no limit */
+    uint64_t message_ns;   /* from a message's first byte to its last; 0: 30 s */
+    uint64_t idle_ns;      /* nothing taken and nothing received; 0: no limit */
+    uint64_t drain_ns;     /* from weir_end() until all is sent and the peer has finished; 0: 5 s */
 } weir_limits;
 
 typedef struct weir_protocol {
@@ -67,7 +72,7 @@ typedef struct weir_protocol {
      * (on_message NULL: what comes is dropped). In each of them every call of weir/conn.h is allowed; a send never calls
      * back, and what weir_end() or weir_abort() starts is told after the callback has returned. */
 
-    /* The connection is there. A negative errno refuses it (WEIR_REASON_REFUSED; on_close follows). */
+    /* The connection is there, and its handshake done, if its codec has one. A negative errno refuses it (WEIR_REASON_REFUSED; on_close follows). */
     int (*on_open)(weir_conn *conn);
     /* One whole message, in the order the peer sent them. WEIR_TAKEN, WEIR_LATER or a negative errno. */
     int (*on_message)(weir_conn *conn, const weir_message *message);

@@ -18,6 +18,7 @@ typedef struct weir_stats {
     uint64_t late_finds;                              /* work found that nobody had rung for: stays 0 */
     uint64_t accepted, adopted, dialed;               /* connections opened, by where they came from */
     uint64_t dial_failures;                           /* attempts that did not open */
+    uint64_t handshake_failures;                      /* accepted, and ended before their handshake was done (by reason: closed) */
     uint64_t turned_away;                             /* accepted and closed again: no slot or no memory */
     uint64_t accept_pauses;                           /* times accepting paused: no slot, or no descriptors (EMFILE) */
     uint64_t closed[WEIR_REASON_COUNT];               /* ends, by reason */

@@ -8,13 +8,16 @@
 #include <weir/codec.h>
 #include <weir/conn.h>
 #include <weir/group.h>
+#include <weir/http.h>
 #include <weir/listen.h>
 #include <weir/pipe.h>
 #include <weir/port.h>
 #include <weir/probe.h>
 #include <weir/protocol.h>
 #include <weir/runtime.h>
+#include <weir/session.h>
 #include <weir/stats.h>
 #include <weir/timer.h>
+#include <weir/websocket.h>
 
 #endif

@@ -48,10 +48,12 @@ static void read_some(struct run_client *client)
         return;
     uint64_t piece = 1 + run_below(run, client->read_max_bytes);
     int64_t count = weir_sim_peer_read(client->peer, data, piece);
-    if (count > 0) {
-        uint64_t most = client->written < client->good_bytes ? client->written : client->good_bytes;
+    if (count > 0 && run->plan.kind == RUN_KIND_WEB) {
+        web_hear(client, data, (uint64_t)count);
+    } else if (count > 0) {
+        uint64_t most = client->written < client->answers_bytes ? client->written : client->answers_bytes;
         RUN_CHECK(run, client->read + (uint64_t)count <= most, "client %u got more bytes back than it wrote", client->index);
-        RUN_CHECK(run, memcmp(data, client->stream + client->read, (size_t)count) == 0,
+        RUN_CHECK(run, memcmp(data, client->answers + client->read, (size_t)count) == 0,
                   "client %u got something else back than it wrote, within bytes %llu to %llu", client->index,
                   (unsigned long long)client->read, (unsigned long long)(client->read + (uint64_t)count));
         client->read += (uint64_t)count;
@@ -63,9 +65,11 @@ static void read_some(struct run_client *client)
 /* Once it has nothing more to write. */
 static void leave(struct run_client *client)
 {
-    switch (client->manner) {
+    /* A pong or a Close may still come, and who closes with something unread resets. */
+    bool listens_on = client->manner == RUN_POLITE && client->run->plan.kind == RUN_KIND_WEB;
+    switch (listens_on ? RUN_HALF_CLOSE : client->manner) {
     case RUN_POLITE:
-        if (client->read == client->written || client->saw_end || client->saw_error)
+        if (client->read == client->answers_bytes || client->saw_end || client->saw_error)
             finish(client, false);
         break;
     case RUN_HALF_CLOSE:
@@ -110,7 +114,7 @@ static void act(struct weir_sim_world *world, void *user)
         return;
     case WEIR_SIM_PEER_OPEN:
     case WEIR_SIM_PEER_DEAD:
-        moved = client->written + client->read;
+        moved = client->written + client->read + client->others_read;
         write_some(client);
         read_some(client);
         if (client->saw_error || (client->saw_end && weir_sim_peer_state(client->peer) == WEIR_SIM_PEER_DEAD))
@@ -119,7 +123,7 @@ static void act(struct weir_sim_world *world, void *user)
             leave(client);
         break;
     }
-    bool idle = moved == client->written + client->read;
+    bool idle = moved == client->written + client->read + client->others_read;
     client->pace_ns = !idle ? client->pace_ns_max : client->pace_ns * 2 > IDLE_NS_MAX ? IDLE_NS_MAX : client->pace_ns * 2 + 1;
     if (!client->finished)
         weir_sim_schedule(world, 1 + run_below(run, client->pace_ns), act, client);
@@ -189,9 +193,15 @@ static void check_clean(const struct run_client *client)
     bool turned_away = client->opened == 0 && run->stats.turned_away > 0;
     if (run->plan.drains || turned_away)
         return;
-    RUN_CHECK(run, client->written == client->stream_bytes && client->read == client->good_bytes,
+    RUN_CHECK(run, client->written == client->stream_bytes && client->read == client->answers_bytes,
               "a good day, and client %u wrote %llu and read %llu of %llu", client->index, (unsigned long long)client->written,
-              (unsigned long long)client->read, (unsigned long long)client->stream_bytes);
+              (unsigned long long)client->read, (unsigned long long)client->answers_bytes);
+    if (client->opened > 0 && client->close_heard)
+        RUN_CHECK(run,
+                  due == WEIR_REASON_TOO_BIG       ? client->close_code == 1009
+                  : due == WEIR_REASON_BAD_MESSAGE ? client->close_code == 1002 || client->close_code == 1007
+                                                   : client->close_code == 1000 || client->close_code == 1001,
+                  "a good day, and client %u's connection was closed by %u", client->index, client->close_code);
     RUN_CHECK(run, !client->saw_error, "a good day, and client %u saw an error", client->index);
     RUN_CHECK(run, client->saw_end || client->manner == RUN_POLITE, "a good day, and client %u did not see the end", client->index);
 }
@@ -209,11 +219,11 @@ void client_check(struct run_client *client)
     if (run->broken)
         return; /* what the kernel took last, nobody was told */
     /* Who has seen a clean end has got all that the kernel took; nobody gets more. */
-    RUN_CHECK(run, client->read <= client->bytes_out, "client %u read %llu bytes, of %llu that weir says have gone out", client->index,
-              (unsigned long long)client->read, (unsigned long long)client->bytes_out);
-    RUN_CHECK(run, !client->saw_end || client->read == client->bytes_out,
-              "client %u read %llu bytes and the end; weir says %llu have gone out", client->index, (unsigned long long)client->read,
-              (unsigned long long)client->bytes_out);
+    uint64_t read = client->read + client->others_read;
+    RUN_CHECK(run, read <= client->bytes_out, "client %u read %llu bytes, of %llu that weir says have gone out", client->index,
+              (unsigned long long)read, (unsigned long long)client->bytes_out);
+    RUN_CHECK(run, !client->saw_end || read == client->bytes_out, "client %u read %llu bytes and the end; weir says %llu have gone out",
+              client->index, (unsigned long long)read, (unsigned long long)client->bytes_out);
     /* (When the error goes to a send, a receive brings the end, and which of the two is heard first is chance.) */
     bool told = weir_sim_fired(run->world, WEIR_SIM_ERROR_TAKEN) == 0;
     RUN_CHECK(run, !told || client->manner != RUN_RESET || client->event.reason != WEIR_REASON_PEER,
@@ -221,6 +231,6 @@ void client_check(struct run_client *client)
     /* Who half-closed at a boundary and was answered to the end with nothing undelivered has got everything. */
     if (client->manner == RUN_HALF_CLOSE && client->shut && client->saw_end && client->event.reason == WEIR_REASON_PEER &&
         client->event.undelivered_bytes == 0)
-        RUN_CHECK(run, client->read == client->written, "client %u wrote %llu bytes, ended well, and read %llu", client->index,
+        RUN_CHECK(run, client->read == client->answers_bytes, "client %u wrote %llu bytes, ended well, and read %llu", client->index,
                   (unsigned long long)client->written, (unsigned long long)client->read);
 }

@@ -32,9 +32,14 @@ static void append_message(struct run *run, struct run_client *client, uint32_t 
     uint8_t payload[RUN_PAYLOAD_MAX];
     weir_seal seal;
     fill(run, payload, bytes);
+    if (run->plan.kind == RUN_KIND_WEB) {
+        web_message(client, payload, bytes);
+        return;
+    }
     RUN_CHECK(run, codec->seal(codec, payload, bytes, &seal) == 0, "the codec does not seal %u bytes", bytes);
     append(client, seal.head, seal.head_bytes);
-    client->frames[client->frame_count++] = (struct run_frame){.offset = (uint32_t)client->stream_bytes, .bytes = bytes};
+    uint32_t offset = (uint32_t)client->stream_bytes;
+    client->frames[client->frame_count++] = (struct run_frame){.offset = offset, .bytes = bytes, .said = offset + bytes};
     append(client, payload, bytes);
     append(client, seal.trailer, seal.trailer_bytes);
 }
@@ -75,6 +80,10 @@ static void append_spoilt(struct run *run, struct run_client *client)
 {
     uint8_t data[SPOILING_BYTES];
     uint32_t bytes = run->plan.message_max_bytes + 2;
+    if (run->plan.kind == RUN_KIND_WEB) {
+        client->spoils = web_spoil(client);
+        return;
+    }
     if (run->plan.kind == RUN_KIND_FRAME) {
         client->spoils = spoil_frame(run, data, &bytes);
     } else {
@@ -115,13 +124,22 @@ static void plan_client(struct run *run, struct run_client *client, uint32_t ind
     uint32_t count = 1 + (uint32_t)(run_one_of(run, 2) ? run_below(run, most) : run_magnitude(run, 0, most - 1));
     largest = run_one_of(run, 2) ? largest : (uint32_t)run_magnitude(run, 0, largest);
     bool bulk = run_one_of(run, 3);
-    client->stream = malloc((size_t)count * (plan->message_max_bytes + WEIR_HEAD_MAX_BYTES + WEIR_TRAILER_MAX_BYTES) + SPOILING_BYTES);
-    RUN_CHECK(run, client->stream != NULL, "no memory for a client");
-    for (uint32_t i = 0; i < count; i++)
+    bool web = plan->kind == RUN_KIND_WEB;
+    size_t room = (size_t)count * (plan->message_max_bytes + WEB_AROUND_BYTES) + SPOILING_BYTES + WEB_HANDSHAKE_BYTES;
+    client->stream = malloc(room);
+    client->answers = web ? malloc(room) : client->stream;
+    RUN_CHECK(run, client->stream != NULL && client->answers != NULL, "no memory for a client");
+    client->shakes_badly = web && client->manner == RUN_SPOIL && run_one_of(run, 3);
+    if (web)
+        web_handshake(client, !client->shakes_badly);
+    for (uint32_t i = 0; i < count && !client->shakes_badly; i++)
         append_message(run, client, choose_bytes(run, largest, bulk));
-    client->good_bytes = client->stream_bytes;
-    if (client->manner == RUN_SPOIL)
+    if (!web)
+        client->answers_bytes = client->stream_bytes;
+    if (client->manner == RUN_SPOIL && !client->shakes_badly)
         append_spoilt(run, client);
+    if (web && client->manner == RUN_HALF_CLOSE && run_one_of(run, 2))
+        web_close(client);
     /* Some hundred steps at most: the slow-loris among them writes and reads a byte or two at a time, if it has little to say. */
     uint64_t least = 1 + client->stream_bytes / (plan->large ? 300 : 100);
     client->write_max_bytes = (uint32_t)run_magnitude(run, least, 65536);
@@ -169,9 +187,10 @@ void people_plan(struct run *run)
     plan->client_count = 1 + (uint32_t)run_below(run, plan->large ? RUN_CLIENTS_MAX : RUN_CLIENTS_MAX / 2);
     for (uint32_t i = 0; i < plan->client_count; i++)
         plan_client(run, &run->clients[i], i);
-    bool pings = !plan->unix_address && plan->kind == RUN_KIND_FRAME && run_one_of(run, 2);
+    bool can_ping = plan->kind == RUN_KIND_FRAME || plan->kind == RUN_KIND_WEB,
+         pings = !plan->unix_address && can_ping && run_one_of(run, 2);
     plan->ping_count = pings ? 1 + (uint32_t)run_below(run, plan->large ? RUN_PINGS_MAX : RUN_PINGS_MAX / 3) : 0;
-    plan->caller_count = run_one_of(run, 3) ? 1 + (uint32_t)run_below(run, RUN_CALLERS_MAX) : 0;
+    plan->caller_count = run_one_of(run, 3) && plan->kind != RUN_KIND_WEB ? 1 + (uint32_t)run_below(run, RUN_CALLERS_MAX) : 0;
     for (uint32_t i = 0; i < plan->caller_count; i++)
         plan_caller(run, &run->callers[i], i);
     if (plan->clean && slots_are_shared(run))

@@ -56,6 +56,15 @@ static void plan_config(struct run *run)
         plan->listening.placement = WEIR_PLACEMENT_ROUND_ROBIN;
 }
 
+/* The seed's, as everything is. */
+static bool random_bytes(void *user, uint8_t *to, uint32_t bytes)
+{
+    struct run *run = user;
+    for (uint32_t i = 0; i < bytes; i++)
+        to[i] = (uint8_t)weir_sim_random(run->world);
+    return true;
+}
+
 static void plan_codec(struct run *run)
 {
     static const weir_frame_length lengths[] = {WEIR_FRAME_U32, WEIR_FRAME_U16, WEIR_FRAME_U64, WEIR_FRAME_VARINT};
@@ -64,7 +73,7 @@ static void plan_codec(struct run *run)
     int code;
     plan->message_max_bytes = plan->large ? RUN_PAYLOAD_MAX : SMALL_BYTES;
     uint64_t drawn = run_below(run, 8);
-    plan->kind = drawn == 0 ? RUN_KIND_RAW : drawn == 1 ? RUN_KIND_LINE : RUN_KIND_FRAME;
+    plan->kind = drawn == 0 ? RUN_KIND_RAW : drawn == 1 ? RUN_KIND_LINE : drawn == 2 ? RUN_KIND_WEB : RUN_KIND_FRAME;
     if (plan->kind == RUN_KIND_FRAME) {
         plan->frame = (weir_frame_options){.length = lengths[run_below(run, 4)], .message_max_bytes = plan->message_max_bytes};
         if (plan->frame.length != WEIR_FRAME_VARINT) {
@@ -72,11 +81,21 @@ static void plan_codec(struct run *run)
             plan->frame.counts_itself = run_one_of(run, 2);
         }
         code = weir_codec_frame(codec, &plan->frame);
+    } else if (plan->kind == RUN_KIND_WEB) {
+        plan->web = (weir_websocket_options){.kind = WEIR_WEBSOCKET_BINARY, .message_max_bytes = plan->message_max_bytes};
+        plan->web_client = plan->web;
+        plan->web_client.client = true;
+        plan->web_client.host = "echo.test";
+        plan->web_client.random = random_bytes;
+        plan->web_client.user = run;
+        code = weir_codec_websocket(codec, &plan->web);
     } else {
         code = plan->kind == RUN_KIND_LINE ? weir_codec_line(codec, plan->message_max_bytes, run_one_of(run, 2)) : weir_codec_raw(codec);
     }
     RUN_CHECK(run, code == 0, "the codec's options do not fit");
     plan->ping.codec = plan->call.codec = *codec;
+    if (plan->kind == RUN_KIND_WEB)
+        RUN_CHECK(run, weir_codec_websocket(&plan->ping.codec, &plan->web_client) == 0, "the client's options do not fit");
 }
 
 static void plan_limits(struct run *run)
@@ -87,12 +106,13 @@ static void plan_limits(struct run *run)
     limits->high_water_bytes = run_one_of(run, 3) ? most : (uint32_t)run_magnitude(run, 1024, most);
     limits->low_water_bytes = run_one_of(run, 2) ? 0 : 1 + (uint32_t)run_below(run, limits->high_water_bytes);
     limits->message_ns = WEIR_FOREVER;
-    limits->drain_ns = WEIR_FOREVER;
+    limits->drain_ns = limits->handshake_ns = WEIR_FOREVER;
     plan->ping.limits.drain_ns = plan->call.limits.drain_ns = 5 * WEIR_SECOND;
     if (plan->clean)
         return;
     const uint64_t least_ns = 10 * WEIR_MILLISECOND, most_ns = 10 * WEIR_SECOND;
     limits->message_ns = run_one_of(run, 2) ? WEIR_FOREVER : run_magnitude(run, least_ns, most_ns);
+    limits->handshake_ns = run_one_of(run, 2) ? 0 : run_magnitude(run, WEIR_MILLISECOND, WEIR_SECOND);
     limits->drain_ns = run_one_of(run, 2) ? 0 : run_magnitude(run, least_ns, most_ns);
     limits->first_ns = run_one_of(run, 8) ? run_magnitude(run, least_ns, most_ns) : 0;
     limits->idle_ns = run_one_of(run, 8) ? run_magnitude(run, least_ns, most_ns) : 0;
@@ -154,7 +174,7 @@ static void plan_faults(struct run *run)
 /* The trace's second line. */
 static void tell(const struct run *run)
 {
-    static const char *const kinds[] = {"frames", "lines", "raw bytes"};
+    static const char *const kinds[] = {"frames", "lines", "raw bytes", "websocket"};
     const struct run_plan *plan = &run->plan;
     if (run->trace == NULL)
         return;
@@ -186,6 +206,9 @@ void plan_make(struct run *run)
 
 void plan_free(struct run *run)
 {
-    for (uint32_t i = 0; i < run->plan.client_count; i++)
+    for (uint32_t i = 0; i < run->plan.client_count; i++) {
+        if (run->clients[i].answers != run->clients[i].stream)
+            free(run->clients[i].answers);
         free(run->clients[i].stream);
+    }
 }

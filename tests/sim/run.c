@@ -35,6 +35,7 @@ const char *run_feat_name(uint32_t feat)
         [RUN_FRAMES] = "frames",
         [RUN_LINES] = "lines",
         [RUN_RAW] = "raw",
+        [RUN_WEB] = "websocket",
         [RUN_BY_RESERVE] = "by reserve",
         [RUN_BY_FORWARD] = "by forward",
         [RUN_BY_BLOB] = "by blob",

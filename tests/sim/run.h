@@ -4,6 +4,7 @@
  *   plan.c     what the seed decides: faults, limits, how it ends
  *   people.c   ... and who comes: clients and what they say, callers, visitors
  *   client.c   clients outside weir: they write messages in random pieces, read as they like, and leave as they like
+ *   web.c      ... by WebSocket
  *   visitor.c  many that come at once, say nothing, and leave
  *   leech.c    whom only a time limit can end
  *   server.c   the handlers: echo by each of weir's ways, with checks at every callback
@@ -21,14 +22,18 @@
 #include "runtime/io/sim.h"
 #include "tests/sim/scenario.h"
 
-#define RUN_SHARDS_MAX   3
-#define RUN_CLIENTS_MAX  12
-#define RUN_FRAMES_MAX   64
-#define RUN_PAYLOAD_MAX  40000
-#define RUN_PINGS_MAX    20
-#define RUN_CALLERS_MAX  4
-#define RUN_VISITORS_MAX 60
-#define RUN_LEECHES_MAX  3
+#define RUN_SHARDS_MAX        3
+#define RUN_CLIENTS_MAX       12
+#define WEB_CONTROL_MAX_BYTES 16
+#define WEB_PARTS_MAX         4   /* fragments of a message */
+#define WEB_AROUND_BYTES      256 /* what may stand around one: heads, keys, pings */
+#define WEB_HANDSHAKE_BYTES   512
+#define RUN_FRAMES_MAX        64
+#define RUN_PAYLOAD_MAX       40000
+#define RUN_PINGS_MAX         20
+#define RUN_CALLERS_MAX       4
+#define RUN_VISITORS_MAX      60
+#define RUN_LEECHES_MAX       3
 
 /* What has to have happened in a whole hunt. */
 enum run_feat {
@@ -38,6 +43,7 @@ enum run_feat {
     RUN_FRAMES,   /* a message of this codec was echoed */
     RUN_LINES,
     RUN_RAW,
+    RUN_WEB,
     RUN_BY_RESERVE, /* echoed so */
     RUN_BY_FORWARD,
     RUN_BY_BLOB,
@@ -75,7 +81,7 @@ enum run_feat {
 };
 const char *run_feat_name(uint32_t feat);
 
-enum run_kind { RUN_KIND_FRAME, RUN_KIND_LINE, RUN_KIND_RAW };
+enum run_kind { RUN_KIND_FRAME, RUN_KIND_LINE, RUN_KIND_RAW, RUN_KIND_WEB };
 
 /* How a client leaves. */
 enum run_manner {
@@ -89,7 +95,8 @@ enum run_manner {
 };
 
 struct run_frame {
-    uint32_t offset, bytes; /* the payload's, in the client's outgoing stream */
+    uint32_t offset, bytes; /* the payload's, in the answers */
+    uint32_t said;          /* when the client has written so much, it has said it whole */
 };
 
 struct run;
@@ -106,15 +113,26 @@ struct run_client {
     bool adopted;                             /* it does not connect: it is handed over */
     weir_reason spoils;                       /* SPOIL: what its last bytes are to be ended with */
     uint8_t *stream;
-    uint64_t stream_bytes, good_bytes; /* all; less what spoils it */
+    uint64_t stream_bytes;
+    uint8_t *answers;       /* what is to come back; but for WebSocket, the stream itself */
+    uint64_t answers_bytes; /* less what spoils it */
     struct run_frame frames[RUN_FRAMES_MAX];
     uint32_t frame_count;
     /* What has happened. */
     struct weir_sim_peer *peer;
     bool started, finished, shut;
-    bool saw_end;   /* its read came to the peer's end */
-    bool saw_error; /* ... or to an error */
-    uint64_t written, read;
+    bool saw_end;           /* its read came to the peer's end */
+    bool saw_error;         /* ... or to an error */
+    uint64_t written, read; /* of stream and answers */
+    /* WebSocket: the plan, and what has happened. */
+    bool shakes_badly;
+    uint32_t handshake_bytes, welcome_bytes; /* the first of stream and answers */
+    uint32_t pings, pongs;
+    uint8_t control[WEB_CONTROL_MAX_BYTES]; /* a control frame that is coming */
+    uint32_t control_bytes;
+    uint64_t others_read; /* bytes of control frames */
+    bool close_heard;
+    uint32_t close_code;
     struct w_io_address address; /* once it is open */
     weir_id adopted_id;          /* 0: not (yet) taken over */
     /* What the service knew of its connection; opened is 0 or 1. */
@@ -179,6 +197,7 @@ struct run_plan {
     bool drains; /* a good day that is stopped in mid-stream */
     enum run_kind kind;
     weir_frame_options frame; /* of FRAME */
+    weir_websocket_options web, web_client;
     uint32_t message_max_bytes;
     struct weir_sim_faults faults;
     uint64_t calm_ns; /* when the faults stop */
@@ -285,6 +304,17 @@ void client_check(struct run_client *client);
 struct run_client *client_of(struct run *run, const char *peer);
 /* ... that has been handed over; NULL: none. */
 struct run_client *client_adopted(struct run *run, weir_id id);
+
+/* --- web.c --- */
+/* What a client says, and is to hear. */
+void web_handshake(struct run_client *client, bool good);
+void web_message(struct run_client *client, const uint8_t *payload, uint32_t bytes);
+void web_close(struct run_client *client);
+weir_reason web_spoil(struct run_client *client);
+/* So much of the answers it may have heard by now. */
+uint64_t web_may_have_read(const struct run_client *client);
+/* Some bytes have come. */
+void web_hear(struct run_client *client, const uint8_t *data, uint64_t bytes);
 
 /* Fills in the callbacks. */
 void server_init(struct run *run);

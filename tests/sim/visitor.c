@@ -39,6 +39,8 @@ static uint32_t slots(const struct run *run)
 /* (The kernel's own choice by a hash knows nothing of slots.) */
 bool visitor_may_fill(const struct run *run)
 {
+    if (run->plan.kind == RUN_KIND_WEB) /* who says nothing is not let in */
+        return false;
     return slots(run) <= RUN_VISITORS_MAX && (run->plan.listening.placement == WEIR_PLACEMENT_ROUND_ROBIN || run->plan.unix_address);
 }
 

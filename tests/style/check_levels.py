@@ -12,7 +12,7 @@ LEVELS = [
     ["life", "spsc", "bell", "io/*", "pool", "wheel", "stats", "limits", "config"],
     ["core", "blob", "channel", "burst", ("port", "port_back", "port_shard", "port_calls", "own", "own_run")],
     ["reader", ("writer", "writer_own"), "filter"],
-    [("conn", "conn_across", "conn_end", "deadline", "waitlist", "pipe", "group", "group_send", "table"), "attach", "calls", "listener", "dialer"],
+    [("conn", "conn_across", "conn_end", "deadline", "waitlist", "pipe", "group", "group_send", "session", "table"), "attach", "calls", "listener", "dialer"],
     ["crossing"],
     [("shard", "shard_calls", "shard_run")],
     ["runtime", "listen"],
@@ -74,7 +74,7 @@ def fault_of(name, quote, target):
         return None if good else "a public header includes <weir/...>, <stdbool.h>, <stddef.h> and <stdint.h> only"
     if name.startswith("proto/"):
         good = target.startswith("proto/") if quote == '"' else (
-            target in ("weir/codec.h", "weir/base.h") or (is_libc(target) and target != "pthread.h"))
+            target in ("weir/codec.h", "weir/base.h", "weir/http.h", "weir/session.h", "weir/websocket.h") or (is_libc(target) and target != "pthread.h"))
         return None if good else 'a codec includes <weir/codec.h>, <weir/base.h>, "proto/..." and libc only'
     if name.startswith("tools/"):
         good = quote == "<" and (target.startswith("weir/") or is_libc(target))

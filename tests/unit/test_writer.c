@@ -99,6 +99,9 @@ static void put_data(struct chance *chance, uint32_t bits)
     queue_put(&data, &seal, payload, bytes);
 }
 
+/* Its control messages are copied, and no more. */
+static const weir_codec as_it_is = {.boundaries = true};
+
 static void put_control(struct chance *chance)
 {
     uint8_t payload[1024];
@@ -106,7 +109,7 @@ static void put_control(struct chance *chance)
     uint32_t bytes = (uint32_t)chance_any_size(chance, 10);
     chance_fill(chance, payload, bytes);
     uint32_t total = seal.head_bytes + bytes + seal.trailer_bytes;
-    int result = w_writer_put_control(&fake.core, &writer, &seal, payload, bytes);
+    int result = w_writer_put_control(&fake.core, &writer, &as_it_is, &seal, payload, bytes);
     MUST_EQUAL(result, lane.count + total <= W_WRITER_LANE_BYTES ? 0 : -EAGAIN);
     if (result == 0)
         queue_put(&lane, &seal, payload, bytes);
@@ -252,7 +255,7 @@ START_TEST(the_lane_goes_first_at_a_boundary)
     must_send(9000, 'd');
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 3500), 1);
     must_send(5500, 'p');
-    MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &control, payload, 9), 0);
+    MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &as_it_is, &control, payload, 9), 0);
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 500), 0);
     must_send(2000, 'p'); /* the rest of the second message: nothing comes between */
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 1000), 0);
@@ -260,7 +263,7 @@ START_TEST(the_lane_goes_first_at_a_boundary)
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 1000), 1);
     must_send(3010, 'c');
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 5), 0);
-    MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &control, payload, 9), 0);
+    MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &as_it_is, &control, payload, 9), 0);
     must_send(3005, 'p'); /* its own run does not grow */
     MUST_EQUAL(w_writer_done(&fake.core, &writer, 3005), 2);
     must_send(10, 'c');
@@ -300,7 +303,7 @@ START_TEST(control_without_memory)
     writer_begin();
     for (int64_t succeed = 0; succeed < 2; succeed++) {
         fake_fail_after(succeed);
-        MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &seal, (const uint8_t *)"pong", 4), -EAGAIN);
+        MUST_EQUAL(w_writer_put_control(&fake.core, &writer, &as_it_is, &seal, (const uint8_t *)"pong", 4), -EAGAIN);
         check_counts();
         MUST_EQUAL(fake.core.pool.taken_bytes, 0);
     }
