@@ -76,9 +76,9 @@ static const struct argp_option options[] = {
     {"pin", OPTION_PIN, NULL, 0, "Bind each shard to a cpu", 0},
     {"placement", OPTION_PLACEMENT, "KIND", 0,
      "kernel (default): its hash spreads the connections over the shards; round-robin: each shard in turn", 0},
-    {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, or raw", 0},
+    {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, raw, or websocket", 0},
     {"spin-us", OPTION_SPIN, "US", 0, "Look for work so long before sleeping (default 0)", 0},
-    {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame 1 MiB, line 64 KiB)", 0},
+    {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame and websocket 1 MiB, line 64 KiB)", 0},
     {"memory", OPTION_MEMORY, "MIB", 0, "Each shard's, for what is queued; a quarter of it for messages being put together (default 64)",
      0},
     {"idle", OPTION_IDLE, "SECONDS", 0, "End connections on which nothing moves for so long (default: never)", 0},
@@ -138,6 +138,7 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static int choose_codec(void)
 {
+    static weir_websocket_options websocket; /* kept by the codec */
     weir_frame_options frame = {.message_max_bytes = settings.message_max_bytes};
     if (strcmp(settings.framing, "frame") == 0)
         return weir_codec_frame(&protocol.codec, &frame);
@@ -145,6 +146,9 @@ static int choose_codec(void)
         return weir_codec_line(&protocol.codec, settings.message_max_bytes, false);
     if (strcmp(settings.framing, "raw") == 0)
         return weir_codec_raw(&protocol.codec);
+    websocket.message_max_bytes = settings.message_max_bytes;
+    if (strcmp(settings.framing, "websocket") == 0)
+        return weir_codec_websocket(&protocol.codec, &websocket);
     return -EINVAL;
 }
 
@@ -187,7 +191,8 @@ int main(int argc, char **argv)
                                      NULL};
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
     if (choose_codec() != 0) {
-        fprintf(stderr, "weir-echo: --framing wants frame, line or raw, not '%s' (or --max-message does not suit it)\n", settings.framing);
+        fprintf(stderr, "weir-echo: --framing wants frame, line, raw or websocket, not '%s' (or --max-message does not suit it)\n",
+                settings.framing);
         return 2;
     }
     weir_error error;
