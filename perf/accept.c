@@ -44,6 +44,9 @@ enum {
     ACCEPT_WARMUP,
 };
 
+/* Those whose answers are as long as what was sent, and that begin at once. */
+static const char *const accept_framing_names[] = {"frame", "line", "raw", NULL};
+
 static const struct argp_option accept_options[] = {
     {"in-flight", ACCEPT_IN_FLIGHT, "N", 0, "connections under way at the same time (16)", 2},
     {"touch", ACCEPT_TOUCH, NULL, 0, "have one message echoed on each", 2},
@@ -133,7 +136,7 @@ static error_t accept_parse(int key, char *text, struct argp_state *state)
         accept->bytes = (uint32_t)option_count(state, "--bytes", text, 1, ACCEPT_BYTES_MOST);
         return 0;
     case ACCEPT_FRAMING:
-        accept->framing = (enum pattern_framing)option_choice(state, "--framing", text, pattern_framing_names);
+        accept->framing = (enum pattern_framing)option_choice(state, "--framing", text, accept_framing_names);
         return 0;
     case ACCEPT_SECONDS:
         accept->measure_ns = option_seconds_ns(state, "--seconds", text, 0.01, 86400);
@@ -195,7 +198,7 @@ static void accept_answered(struct accept *accept, struct accept_slot *slot)
 /* In stage ACCEPT_ENDING: until the server has closed. */
 static void accept_end(struct accept *accept, struct accept_slot *slot)
 {
-    ssize_t count = recv(slot->socket, accept->buffer, accept->pattern.frame_bytes, 0);
+    ssize_t count = recv(slot->socket, accept->buffer, accept->pattern.answer.frame_bytes, 0);
     if (count == 0)
         accept_answered(accept, slot);
     else if (count > 0 || errno != EAGAIN)
@@ -219,7 +222,7 @@ static void accept_touched(struct accept *accept, struct accept_slot *slot)
 /* In stage ACCEPT_ECHOING: sends what is left to be sent, takes what is there. */
 static void accept_echo(struct accept *accept, struct accept_slot *slot)
 {
-    uint32_t frame_bytes = accept->pattern.frame_bytes;
+    uint32_t frame_bytes = accept->pattern.sent.frame_bytes; /* and as many come back */
     if (slot->sent_bytes < frame_bytes) {
         const uint8_t *message = pattern_make(&accept->pattern, slot->number, 1, 1);
         ssize_t sent = send(slot->socket, message + slot->sent_bytes, frame_bytes - slot->sent_bytes, MSG_NOSIGNAL);
@@ -356,7 +359,7 @@ static bool accept_run(struct accept *accept)
     accept->slots = calloc(accept->in_flight, sizeof *accept->slots);
     accept->epoll = epoll_create1(EPOLL_CLOEXEC);
     bool patterned = pattern_create(&accept->pattern, accept->framing, accept->bytes, 1);
-    accept->buffer = patterned ? malloc(accept->pattern.frame_bytes) : NULL;
+    accept->buffer = patterned ? malloc(accept->pattern.answer.frame_bytes) : NULL;
     bool ready = accept->slots != NULL && accept->epoll >= 0 && accept->buffer != NULL;
     accept->waiting_count = accept->in_flight;
     if (ready)

@@ -15,6 +15,7 @@
 #include "process.h"
 #include "report.h"
 #include "target.h"
+#include "upgrade.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -48,7 +49,7 @@ static const struct argp_option conns_options[] = {
     {"touch", CONNS_TOUCH, NULL, 0, "echo one message on each before", 2},
     {"active", CONNS_ACTIVE, "PERCENT", 0, "so many of them echo meanwhile, 64 bytes (0)", 2},
     {"rate", CONNS_RATE, "R", 0, "messages a second of all active ones together, by the clock (1000)", 2},
-    {"framing", CONNS_FRAMING, "KIND", 0, "for --touch and --active: frame, line or raw, as the server has it (frame)", 2},
+    {"framing", CONNS_FRAMING, "KIND", 0, "for --touch and --active: frame, line, raw or websocket, as the server has it (frame)", 2},
     {0},
 };
 
@@ -152,13 +153,13 @@ static int conns_touch_one(struct pattern *pattern, int descriptor, uint32_t num
     uint8_t answer[CONNS_BYTES * 2];
     uint32_t had_bytes = 0;
     const uint8_t *message = pattern_make(pattern, number, 1, 1);
-    if (send(descriptor, message, pattern->frame_bytes, MSG_NOSIGNAL) != (ssize_t)pattern->frame_bytes)
+    if (send(descriptor, message, pattern->sent.frame_bytes, MSG_NOSIGNAL) != (ssize_t)pattern->sent.frame_bytes)
         return errno;
-    while (had_bytes < pattern->frame_bytes) {
+    while (had_bytes < pattern->answer.frame_bytes) {
         struct pollfd wait = {.fd = descriptor, .events = POLLIN};
         if (poll(&wait, 1, CONNS_ANSWER_MS) == 0)
             return ETIMEDOUT;
-        ssize_t count = recv(descriptor, answer + had_bytes, pattern->frame_bytes - had_bytes, 0);
+        ssize_t count = recv(descriptor, answer + had_bytes, pattern->answer.frame_bytes - had_bytes, 0);
         if (count <= 0)
             return count == 0 ? ECONNRESET : errno;
         had_bytes += (uint32_t)count;
@@ -193,11 +194,13 @@ static bool conns_touch(struct conns *conns)
 /* False, with a sentence on standard error, when what was asked for does not stand. */
 static bool conns_open(struct conns *conns)
 {
+    bool web = conns->framing == PATTERN_WEBSOCKET;
     if (!conns->most)
-        return dial_open(&conns->target.address, conns->sockets, conns->connections);
+        return dial_open(&conns->target.address, conns->sockets, conns->connections) &&
+               (!web || upgrade_all(conns->sockets, conns->connections));
     conns->connections = dial_open_most(&conns->target.address, conns->sockets, conns->connections, conns->limit);
     if (conns->connections > 0)
-        return true;
+        return !web || upgrade_all(conns->sockets, conns->connections);
     fprintf(stderr, "weir-perf: not one connection to %s: %s\n", conns->target.address.text, conns->limit);
     return false;
 }

@@ -27,7 +27,7 @@ static const struct argp_option echo_options[] = {
     {"connections", ECHO_CONNECTIONS, "N", 0, "connections, all open before the clock starts (1)", 2},
     {"depth", ECHO_DEPTH, "N", 0, "messages under way on each connection, at most (1; 1024 with --rate)", 2},
     {"bytes", ECHO_BYTES, "N", 0, "payload of a message (64)", 2},
-    {"framing", ECHO_FRAMING, "KIND", 0, "frame, line or raw, as the server has it (frame)", 2},
+    {"framing", ECHO_FRAMING, "KIND", 0, "frame, line, raw or websocket, as the server has it (frame)", 2},
     {"seconds", ECHO_SECONDS, "S", 0, "measured time (5)", 2},
     {"warmup", ECHO_WARMUP, "S", 0, "time before it, under the same load (0.5)", 2},
     {"rate", ECHO_RATE, "R", 0, "open loop: so many messages a second in all, whatever the server does", 2},

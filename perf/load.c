@@ -12,6 +12,7 @@
 #include "dial.h"
 #include "process.h"
 #include "report.h"
+#include "upgrade.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -129,7 +130,7 @@ static void load_write(struct load *load, struct load_link *link)
             count = load->pattern.batch_count;
         const uint8_t *bytes =
             pattern_make(&load->pattern, load_number(load, link, link->sent_count), load->plan->connections, (uint32_t)count);
-        size_t wanted = (size_t)count * load->pattern.frame_bytes - link->sent_bytes;
+        size_t wanted = (size_t)count * load->pattern.sent.frame_bytes - link->sent_bytes;
         ssize_t written = send(link->socket, bytes + link->sent_bytes, wanted, MSG_NOSIGNAL);
         if (written < 0) {
             if (errno != EAGAIN)
@@ -137,8 +138,8 @@ static void load_write(struct load *load, struct load_link *link)
             return;
         }
         uint64_t sent = link->sent_bytes + (uint64_t)written;
-        link->sent_count += sent / load->pattern.frame_bytes;
-        link->sent_bytes = (uint32_t)(sent % load->pattern.frame_bytes);
+        link->sent_count += sent / load->pattern.sent.frame_bytes;
+        link->sent_bytes = (uint32_t)(sent % load->pattern.sent.frame_bytes);
         if ((size_t)written < wanted)
             return;
     }
@@ -172,11 +173,12 @@ static void load_flawed(struct load *load, struct load_link *link)
 static void load_take(struct load *load, struct load_link *link, const uint8_t *bytes, size_t count, uint64_t now_ns)
 {
     while (count > 0) {
-        uint32_t piece = load->pattern.frame_bytes - link->answered_bytes;
+        uint32_t piece = load->pattern.answer.frame_bytes - link->answered_bytes;
         if (piece > count)
             piece = (uint32_t)count;
-        uint64_t written_bytes = link->answered_count == link->sent_count ? link->sent_bytes : load->pattern.frame_bytes;
-        if (link->answered_bytes + piece > written_bytes) {
+        bool sent_whole = link->answered_count < link->sent_count;
+        uint64_t may_come_bytes = sent_whole ? load->pattern.answer.frame_bytes : link->sent_bytes;
+        if (link->answered_bytes + piece > may_come_bytes) {
             load_flawed(load, link);
             load_lose(load, link);
             return;
@@ -185,7 +187,7 @@ static void load_take(struct load *load, struct load_link *link, const uint8_t *
         if (!link->flawed && !pattern_matches(&load->pattern, number, link->answered_bytes, bytes, piece, load->plan->check))
             load_flawed(load, link);
         link->answered_bytes += piece;
-        if (link->answered_bytes == load->pattern.frame_bytes)
+        if (link->answered_bytes == load->pattern.answer.frame_bytes)
             load_answered(load, link, now_ns);
         bytes += piece;
         count -= piece;
@@ -376,7 +378,8 @@ static bool load_dial(struct load *load)
         return true;
     }
     int *sockets = calloc(plan->connections, sizeof *sockets);
-    bool opened = sockets != NULL && dial_open(plan->address, sockets, plan->connections);
+    bool opened = sockets != NULL && dial_open(plan->address, sockets, plan->connections) &&
+                  (plan->framing != PATTERN_WEBSOCKET || upgrade_all(sockets, plan->connections));
     if (opened)
         load_link(load, sockets);
     free(sockets);
