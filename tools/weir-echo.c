@@ -19,9 +19,39 @@ static int echo_message(weir_conn *conn, const weir_message *message)
 
 static weir_protocol protocol = {.name = "echo", .on_message = echo_message};
 
-/* --- the runtime round it --- */
+/* --- with --framing websocket: pages beside it --- */
 
 static weir_runtime *runtime;
+
+/* What Prometheus asks for. Each shard has a text of its own, which stays until its next call. */
+static const char *metrics(void *user, const weir_http_head *request, uint32_t *bytes)
+{
+    static _Thread_local char *text;
+    static _Thread_local size_t room;
+    (void)user;
+    (void)request;
+    size_t wanted = weir_metrics_text(runtime, text, room);
+    if (wanted >= room) {
+        free(text);
+        room = wanted * 2;
+        text = malloc(room);
+        if (text == NULL)
+            room = 0;
+        wanted = weir_metrics_text(runtime, text, room);
+    }
+    *bytes = (uint32_t)wanted;
+    return text;
+}
+
+static const weir_http_page pages[] = {
+    {.path = "/metrics", .type = WEIR_METRICS_TYPE, .text = metrics},
+    {.path = "/healthz", .type = "text/plain", .body = "ok\n", .bytes = 3},
+    {.path = NULL},
+};
+
+static weir_websocket_options websocket = {.pages = pages};
+
+/* --- the runtime round it --- */
 
 static void stop_signal(int number)
 {
@@ -76,7 +106,10 @@ static const struct argp_option options[] = {
     {"pin", OPTION_PIN, NULL, 0, "Bind each shard to a cpu", 0},
     {"placement", OPTION_PLACEMENT, "KIND", 0,
      "kernel (default): its hash spreads the connections over the shards; round-robin: each shard in turn", 0},
-    {"framing", 'f', "KIND", 0, "frame (default: 4 bytes little-endian length, then the payload), line, raw, or websocket", 0},
+    {"framing", 'f', "KIND", 0,
+     "frame (default: 4 bytes little-endian length, then the payload), line, raw, or websocket (which answers GET /metrics and /healthz "
+     "too)",
+     0},
     {"spin-us", OPTION_SPIN, "US", 0, "Look for work so long before sleeping (default 0)", 0},
     {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame and websocket 1 MiB, line 64 KiB)", 0},
     {"memory", OPTION_MEMORY, "MIB", 0, "Each shard's, for what is queued; a quarter of it for messages being put together (default 64)",
@@ -138,7 +171,6 @@ static error_t parse(int key, char *text, struct argp_state *state)
 
 static int choose_codec(void)
 {
-    static weir_websocket_options websocket; /* kept by the codec */
     weir_frame_options frame = {.message_max_bytes = settings.message_max_bytes};
     if (strcmp(settings.framing, "frame") == 0)
         return weir_codec_frame(&protocol.codec, &frame);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""curl, at a service that speaks WebSocket only: what somebody who does not sees."""
+"""curl, at weir-echo: its pages, and what somebody who does not sees."""
 
 import subprocess
 import sys
@@ -25,8 +25,18 @@ def demand(status, holds, *arguments):
 UPGRADE = ["-H", "Upgrade: websocket", "-H", "Connection: Upgrade"]
 KEY = ["-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="]
 
-demand(426, "Upgrade: websocket")
-demand(426, "", "--head")
+def page(path, holds):
+    status, text = ask(f"http://{ADDRESS}{path}")
+    if status != 200 or holds not in text:
+        sys.exit(f"curl {path}: '{holds}' was due, and this came:\n{text}")
+
+
+page("/healthz", "\n\nok\n")
+page("/healthz?why=not", "Content-Length: 3\n")
+page("/metrics", 'weir_accepted_total{shard="1"} ')
+page("/metrics", 'weir_closed_total{shard="0",reason="handshake"} ')
+demand(404, "no such page")
+demand(404, "", "--head")
 demand(405, "Allow: GET, HEAD", "--request", "DELETE")
 demand(413, "no bodies", "--data", "a body")
 demand(505, "HTTP/1.1", "--http1.0")

@@ -15,7 +15,7 @@ LEVELS = [
     [("conn", "conn_across", "conn_end", "deadline", "waitlist", "pipe", "group", "group_send", "session", "table"), "attach", "calls", "listener", "dialer"],
     ["crossing"],
     [("shard", "shard_calls", "shard_run")],
-    ["runtime", "listen"],
+    ["runtime", "listen", "metrics"],
     ["sim"],
 ]
 # These measure weir from within; everything else in perf/ is the load side.
