@@ -102,18 +102,25 @@ static void try_sequence(const uint8_t *sequence, size_t count)
     must_agree(text, sizeof text, 0);
 }
 
+/* Under a sanitizer one in so many: the release build does them all. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define STRIDE 3
+#else
+#define STRIDE 1
+#endif
+
 /* Where ranges begin and end, and beside them. */
 static const uint8_t edges[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc2, 0xdf, 0xe0, 0xf0, 0xf5, 0xff};
 #define EDGES (sizeof edges / sizeof *edges)
 
 START_TEST(every_sequence)
 {
-    uint8_t sequence[3] = {(uint8_t)_i};
+    uint8_t sequence[3] = {(uint8_t)(_i * STRIDE)};
     try_sequence(sequence, 1);
     for (uint32_t second = 0; second < 256; second++) {
         sequence[1] = (uint8_t)second;
         try_sequence(sequence, 2);
-        for (size_t third = 0; _i >= 0xc0 && third < EDGES; third++) {
+        for (size_t third = 0; sequence[0] >= 0xc0 && third < EDGES; third++) {
             sequence[2] = edges[third];
             try_sequence(sequence, 3);
         }
@@ -184,10 +191,10 @@ int main(void)
     Suite *suite = suite_create("utf8");
     TCase *tests = tcase_create("utf8");
     tcase_set_timeout(tests, 60);
-    tcase_add_loop_test(tests, every_sequence, 0, 256);
+    tcase_add_loop_test(tests, every_sequence, 0, 256 / STRIDE);
     tcase_add_loop_test(tests, sequences_of_four, 0, 6);
     tcase_add_loop_test(tests, texts, 0, 24);
-    tcase_add_loop_test(tests, one_wrong_byte, 0, 6);
+    tcase_add_loop_test(tests, one_wrong_byte, 0, STRIDE == 1 ? 6 : 1);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_ENV);
