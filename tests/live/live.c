@@ -120,18 +120,20 @@ void live_check_sums(struct live *live)
 {
     const weir_stats *stats = &live->stats;
     uint64_t ends = 0, seen = 0;
+    bool exact = stats->handshake_failures == 0; /* of those that did not open nobody was told */
     for (int i = 0; i < WEIR_REASON_COUNT; i++) {
-        ck_assert_uint_eq(stats->closed[i], live->reasons[i]);
+        ck_assert(exact ? stats->closed[i] == live->reasons[i] : stats->closed[i] >= live->reasons[i]);
         ends += stats->closed[i];
         seen += live->reasons[i];
     }
     ck_assert_uint_eq(seen, live->closes);
-    ck_assert_uint_eq(ends, live->closes);
+    ck_assert_uint_eq(ends, live->closes + stats->handshake_failures);
     ck_assert_uint_eq(live->opens, live->closes);
     ck_assert_uint_eq(stats->messages_sent, stats->messages_out + stats->messages_undelivered);
     ck_assert_uint_eq(stats->bytes_sent, stats->bytes_out + stats->bytes_undelivered);
-    ck_assert_uint_eq(stats->messages_undelivered, live->undelivered_messages);
-    ck_assert_uint_eq(stats->bytes_undelivered, live->undelivered_bytes);
+    ck_assert(exact ? stats->messages_undelivered == live->undelivered_messages
+                    : stats->messages_undelivered >= live->undelivered_messages);
+    ck_assert(exact ? stats->bytes_undelivered == live->undelivered_bytes : stats->bytes_undelivered >= live->undelivered_bytes);
     ck_assert_uint_eq(stats->connections, 0);
     ck_assert_uint_eq(stats->queued_bytes, 0);
     ck_assert_uint_eq(stats->late_finds, 0);
@@ -341,7 +343,7 @@ static void *live_pulse_run(void *user)
     struct live_pulse *pulse = user;
     for (uint32_t round = 0; !pulse->stop; round++) {
         uint64_t begin_ns = live_now_ns();
-        live_echo(pulse->descriptor, 64, round);
+        pulse->echo(pulse->descriptor, 64, round);
         uint64_t took_ns = live_now_ns() - begin_ns;
         pulse->worst_ns = took_ns > pulse->worst_ns ? took_ns : pulse->worst_ns;
         pulse->rounds++;
@@ -364,9 +366,15 @@ static void *live_pulse_stand_by(void *user)
 
 void live_pulse_start(struct live_pulse *pulse, const struct live *live)
 {
+    live_pulse_start_on(pulse, live_dial(live), live_echo);
+}
+
+void live_pulse_start_on(struct live_pulse *pulse, int descriptor, void (*echo)(int descriptor, uint32_t payload_bytes, uint32_t seed))
+{
     memset(pulse, 0, sizeof *pulse);
-    pulse->descriptor = live_dial(live);
-    live_echo(pulse->descriptor, 64, 1);
+    pulse->descriptor = descriptor;
+    pulse->echo = echo;
+    echo(descriptor, 64, 1);
     ck_assert_int_eq(pthread_create(&pulse->thread, NULL, live_pulse_run, pulse), 0);
     ck_assert_int_eq(pthread_create(&pulse->bystander, NULL, live_pulse_stand_by, pulse), 0);
 }

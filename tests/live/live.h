@@ -136,12 +136,15 @@ void live_close(int descriptor);
 struct live_pulse {
     pthread_t thread, bystander;
     int descriptor;
+    void (*echo)(int descriptor, uint32_t payload_bytes, uint32_t seed);
     atomic_bool stop;
     uint64_t worst_ns, rounds;
     uint64_t late_ns; /* the most that the bystander woke too late */
 };
 
 void live_pulse_start(struct live_pulse *pulse, const struct live *live);
+/* On a connection that stands, with an echo of another protocol. */
+void live_pulse_start_on(struct live_pulse *pulse, int descriptor, void (*echo)(int descriptor, uint32_t payload_bytes, uint32_t seed));
 /* Joins it; checks that it was never kept waiting for longer than limit_ns, and what the bystander was late. */
 void live_pulse_stop(struct live_pulse *pulse, uint64_t limit_ns);
 
