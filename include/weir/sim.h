@@ -20,6 +20,7 @@
  * A world has the network, the clock, chance, and what lives outside weir: peers that connect, write, read, stall and vanish, servers that weir dials, and names.
  * Nothing in it is real: no socket, no file, no thread, no time. Virtual time starts at one second and moves inside weir_sim_run() and calls of weir's that wait
  * (and by some nanoseconds when weir looks at the clock). The same seed, faults and calls give the same run, byte for byte: compare weir_sim_hash().
+ * (A WebSocket client needs weir_websocket_options.random for that.)
  *
  * Faults: whatever a real kernel, a network and a scheduler may legally do happens sooner or later, as often as weir_sim_faults says; each time a counter moves
  * (weir_sim_fired), so a test can see that it has met what it is there for. What a correct program may rely on is what weir promises, no more: after a fault a
