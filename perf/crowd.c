@@ -299,7 +299,7 @@ static bool readers_introduce(const struct crowd_plan *plan, const int *sockets,
                 return false;
             had_bytes += (size_t)received;
         }
-        size_t thanks_bytes = wire_thanks(plan->framing, welcome);
+        size_t thanks_bytes = wire_thanks(plan->framing, i < plan->slow_count, welcome);
         if (thanks_bytes > 0 && send(sockets[i], welcome, thanks_bytes, MSG_NOSIGNAL) != (ssize_t)thanks_bytes)
             return false;
     }

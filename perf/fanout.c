@@ -35,11 +35,13 @@
 enum {
     FANOUT_SHARDS = 256,
     FANOUT_WAY,
+    FANOUT_FRAMING,
 };
 
 static const struct argp_option fanout_options[] = {
     {"shards", FANOUT_SHARDS, "N", 0, "shards, on the first cores; the members' process has the second (1)", 1},
     {"way", FANOUT_WAY, "WAY", 0, "local: a function on a shard publishes; port: a thread (local)", 1},
+    {"framing", FANOUT_FRAMING, "KIND", 0, "what the members speak: frame or websocket (frame)", 1},
     {0},
 };
 
@@ -67,6 +69,8 @@ struct fanout {
     weir_port *port; /* the thread's; else of the main thread, to start the publisher */
     weir_id slow[CROWD_SLOW_MOST];
     uint64_t under_way_max; /* bytes; publish only below it */
+    uint64_t frame_bytes;   /* of a message, as it goes out */
+    uint64_t before_bytes;  /* that had gone out before the first of them */
     _Atomic uint32_t joined_count, slow_count;
     atomic_int error; /* the first that should not have been */
     atomic_bool stopping;
@@ -90,6 +94,10 @@ static error_t fanout_parse(int key, char *text, struct argp_state *state)
         return 0;
     case FANOUT_WAY:
         fanout->by_port = option_choice(state, "--way", text, (const char *const[]){"local", "port", NULL}) == 1;
+        return 0;
+    case FANOUT_FRAMING:
+        fanout->plan.framing =
+            (enum wire_framing)option_choice(state, "--framing", text, (const char *const[]){"frame", "websocket", NULL});
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -137,7 +145,7 @@ static uint64_t fanout_under_way(const struct fanout *fanout)
         if (weir_conn_stats_get(fanout->runtime, fanout->slow[i], &slow) == 0)
             stats.bytes_out -= slow.bytes_out;
     }
-    return fanout->published_count * fanout->plan.member_count * (MESSAGE_HEAD_BYTES + fanout->plan.message_bytes) - stats.bytes_out;
+    return fanout->published_count * fanout->plan.member_count * fanout->frame_bytes - (stats.bytes_out - fanout->before_bytes);
 }
 
 /* False: no room now. */
@@ -252,7 +260,14 @@ static int fanout_open(struct fanout *fanout, char *address, weir_error *error)
                           .stop_ns = FANOUT_PATIENCE_NS,
                           .user = fanout};
     weir_listener listener;
-    weir_codec_frame(&fanout->protocol.codec, NULL);
+    static const weir_websocket_options web = {.kind = WEIR_WEBSOCKET_BINARY};
+    struct wire wire;
+    wire_init(&wire, fanout->plan.framing, fanout->plan.message_bytes);
+    fanout->frame_bytes = wire.frame_bytes;
+    if (fanout->plan.framing == WIRE_WEBSOCKET)
+        weir_codec_websocket(&fanout->protocol.codec, &web);
+    else
+        weir_codec_frame(&fanout->protocol.codec, NULL);
     fanout->protocol.on_message = fanout_hello;
     fanout->protocol.limits.high_water_bytes = fanout_high_water(fanout);
     int result = weir_open(&config, &fanout->runtime, error);
@@ -280,6 +295,8 @@ static void fanout_measure(struct fanout *fanout, struct crowd *crowd)
 {
     pthread_t thread;
     weir_stats before, after;
+    weir_runtime_stats(fanout->runtime, &before);
+    fanout->before_bytes = before.bytes_out;
     int error = fanout->by_port ? -pthread_create(&thread, NULL, fanout_thread, fanout)
                                 : weir_post(fanout->port, weir_shard_at(fanout->runtime, 0), fanout_turn, fanout);
     if (error != 0) {

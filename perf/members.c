@@ -28,7 +28,7 @@ enum {
 static const struct argp_option members_options[] = {
     {"connect", MEMBERS_CONNECT, "ADDRESS", 0, "where they get messages from: tcp://host:port", 1},
     {"framing", MEMBERS_FRAMING, "KIND", 0,
-     "frame (weir's), resp (Redis), nats, zmtp (ZeroMQ); the last three subscribe to " WIRE_CHANNEL " (frame)", 1},
+     "frame (weir's), websocket, resp (Redis), nats, zmtp (ZeroMQ); the last three subscribe to " WIRE_CHANNEL " (frame)", 1},
     {"silent", MEMBERS_SILENT, NULL, 0, "they say nothing, not even hello", 1},
     {"server-pid", MEMBERS_SERVER_PID, "PID", 0, "the process that sends to them (on this machine), to read what it uses", 1},
     {"way", MEMBERS_WAY, "NAME", 0, "what the publisher is called in the figures (members)", 1},

@@ -13,10 +13,15 @@ static const char wire_resp_welcome[] = "*3\r\n$9\r\nsubscribe\r\n$4\r\n" WIRE_C
 static const char wire_nats_hello[] =
     "CONNECT {\"verbose\":false,\"pedantic\":false,\"lang\":\"c\",\"version\":\"0\"}\r\nSUB " WIRE_CHANNEL " 1\r\nPING\r\n";
 static const char wire_nats_welcome[] = "PONG\r\n";
+static const char wire_web_hello[] = "GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                     "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+static const char wire_web_welcome[] = "HTTP/1.1 101 ";
+static const char wire_web_close[] = "\x88\x02\x03\xe9";
 static const char wire_ready[] = "\x04\x19\x05READY\x0bSocket-Type\0\0\0\x03SUB";
 static const char wire_subscription[] = "\x00\x01\x01";
 
-const char *const wire_framing_names[] = {[WIRE_FRAME] = "frame", [WIRE_RESP] = "resp", [WIRE_NATS] = "nats", [WIRE_ZMTP] = "zmtp", NULL};
+const char *const wire_framing_names[] = {
+    [WIRE_FRAME] = "frame", [WIRE_WEBSOCKET] = "websocket", [WIRE_RESP] = "resp", [WIRE_NATS] = "nats", [WIRE_ZMTP] = "zmtp", NULL};
 
 static uint32_t wire_zmtp_head(uint8_t *head, uint32_t payload_bytes)
 {
@@ -31,6 +36,16 @@ static uint32_t wire_zmtp_head(uint8_t *head, uint32_t payload_bytes)
     return 9;
 }
 
+static uint32_t wire_web_head(uint8_t *head, uint32_t payload_bytes)
+{
+    uint32_t length_bytes = payload_bytes < 126 ? 0 : payload_bytes <= UINT16_MAX ? 2 : 8;
+    head[0] = 0x82; /* whole, binary */
+    head[1] = (uint8_t)(length_bytes == 0 ? payload_bytes : length_bytes == 2 ? 126 : 127);
+    for (uint32_t i = 0; i < length_bytes; i++)
+        head[2 + i] = (uint8_t)((uint64_t)payload_bytes >> 8 * (length_bytes - 1 - i));
+    return 2 + length_bytes;
+}
+
 void wire_init(struct wire *wire, enum wire_framing framing, uint32_t payload_bytes)
 {
     char *head = (char *)wire->head;
@@ -40,6 +55,10 @@ void wire_init(struct wire *wire, enum wire_framing framing, uint32_t payload_by
         for (unsigned i = 0; i < 4; i++)
             wire->head[i] = (uint8_t)(payload_bytes >> (8 * i));
         wire->head_bytes = 4;
+        break;
+    case WIRE_WEBSOCKET:
+        wire->head_bytes = wire_web_head(wire->head, payload_bytes);
+        wire->aside = wire_web_close;
         break;
     case WIRE_RESP:
         wire->head_bytes =
@@ -74,6 +93,9 @@ size_t wire_hello(enum wire_framing framing, bool slow, uint8_t hello[WIRE_HELLO
     case WIRE_FRAME:
         memcpy(hello, (const uint8_t[]){1, 0, 0, 0, slow ? WIRE_SLOW : WIRE_READS}, 5);
         return 5;
+    case WIRE_WEBSOCKET:
+        memcpy(hello, wire_web_hello, sizeof wire_web_hello - 1);
+        return sizeof wire_web_hello - 1;
     case WIRE_RESP:
         memcpy(hello, wire_resp_hello, sizeof wire_resp_hello - 1);
         return sizeof wire_resp_hello - 1;
@@ -86,9 +108,13 @@ size_t wire_hello(enum wire_framing framing, bool slow, uint8_t hello[WIRE_HELLO
     return 0;
 }
 
-/* Only ZMTP's: libzmq ends a connection that says more than its greeting before it has been answered. */
-size_t wire_thanks(enum wire_framing framing, uint8_t thanks[WIRE_HELLO_MOST])
+/* WebSocket's hello proper, by a mask of zeros; and ZMTP's: libzmq ends a connection that says more than its greeting before it has been answered. */
+size_t wire_thanks(enum wire_framing framing, bool slow, uint8_t thanks[WIRE_HELLO_MOST])
 {
+    if (framing == WIRE_WEBSOCKET) {
+        memcpy(thanks, (const uint8_t[]){0x82, 0x81, 0, 0, 0, 0, slow ? WIRE_SLOW : WIRE_READS}, 7);
+        return 7;
+    }
     if (framing != WIRE_ZMTP)
         return 0;
     memcpy(thanks, wire_ready, sizeof wire_ready - 1);
@@ -101,6 +127,8 @@ bool wire_is_welcome(enum wire_framing framing, const uint8_t *bytes, size_t cou
     switch (framing) {
     case WIRE_FRAME:
         return true;
+    case WIRE_WEBSOCKET:
+        return memmem(bytes, count, "\r\n\r\n", 4) != NULL && memcmp(bytes, wire_web_welcome, sizeof wire_web_welcome - 1) == 0;
     case WIRE_RESP:
         return count >= sizeof wire_resp_welcome - 1 && memcmp(bytes, wire_resp_welcome, sizeof wire_resp_welcome - 1) == 0;
     case WIRE_NATS:

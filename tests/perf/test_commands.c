@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* test_commands: weir-perf as its users have it, a process: that accept, conns, codec and limit count what happened, say what did not, and
+/* test_commands: weir-perf as its users have it, a process: that accept, conns, codec, limit and all that speaks WebSocket count what happened, say what did not, and
  * tell by their exit code. How fast anything is, is nobody's business here. */
 #include <errno.h>
 #include <math.h>
@@ -247,6 +247,69 @@ START_TEST(conns_says_what_was_lost)
 }
 END_TEST
 
+/* --- by WebSocket --- */
+
+static void serve_web(struct live *live, int (*on_message)(weir_conn *conn, const weir_message *message))
+{
+    static const weir_websocket_options options = {.kind = WEIR_WEBSOCKET_BINARY};
+    live_init(live, 1024);
+    ck_assert_int_eq(weir_codec_websocket(&live->protocol.codec, &options), 0);
+    live->protocol.on_message = on_message;
+    live_start(live);
+}
+
+/* Sizes with each form of length; what comes back is looked at whole. */
+START_TEST(web_echoes)
+{
+    static const int sizes[] = {3, 64, 200, 70000};
+    struct live live;
+    struct said said;
+    serve_web(&live, NULL);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        perf_run(&said,
+                 "echo --connect tcp://127.0.0.1:%d --framing websocket --connections 4 --depth 4 --bytes %d --seconds 0.1 --check --json",
+                 live.port, sizes[i]);
+        must_end(&said, 0);
+        must_be(&said, "messages", 10, 1e7);
+    }
+    perf_run(&said, "conns --connect tcp://127.0.0.1:%d --framing websocket --connections 50 --touch --seconds 0.1 --json", live.port);
+    must_end(&said, 0);
+    must_be(&said, "connections", 50, 50);
+    must_be(&said, "closed", 0, 0);
+    LIVE_AWAIT(live.closes == live.opens);
+    ck_assert_uint_eq(live.opens, 4 * 4 + 50);
+    live_stop(&live);
+}
+END_TEST
+
+START_TEST(web_says_what_was_wrong)
+{
+    struct live live;
+    struct said said;
+    serve_web(&live, answer_wrongly);
+    perf_run(&said, "echo --connect tcp://127.0.0.1:%d --framing websocket --seconds 0.1 --check", live.port);
+    must_end(&said, 1);
+    must_say(&said, "message 0 came back changed");
+    LIVE_AWAIT(live.closes == live.opens);
+    live_stop(&live);
+    serve(&live, NULL, NULL); /* it speaks frames, and takes what comes for a very large one */
+    perf_run(&said, "echo --connect tcp://127.0.0.1:%d --framing websocket --seconds 0.1", live.port);
+    must_end(&said, 1);
+    must_say(&said, "connection 1 of 1 is no WebSocket");
+    LIVE_AWAIT(live.closes == live.opens);
+    live_stop(&live);
+}
+END_TEST
+
+START_TEST(web_members)
+{
+    struct said said;
+    perf_run(&said, "fanout --framing websocket --members 20 --slow 2 --bytes 200 --seconds 0.2 --warmup 0.1 --check --json");
+    must_end(&said, 0);
+    must_be(&said, "deliveries", 100, 1e9);
+}
+END_TEST
+
 /* --- codec --- */
 
 START_TEST(codec_measures_each)
@@ -367,11 +430,20 @@ END_TEST
 
 int main(void)
 {
-    const TTest *const tests[] = {accept_counts_connections,    accept_comes_from_many_addresses,
-                                  accept_says_what_failed,      conns_keeps_some_busy,
-                                  conns_knows_the_kernels_part, conns_says_which_limit_it_met,
-                                  conns_says_what_was_lost,     codec_measures_each,
-                                  codec_says_what_it_cannot,    limit_measures_all,
-                                  help_says_when_to_use_it,     command_lines};
+    const TTest *const tests[] = {accept_counts_connections,
+                                  accept_comes_from_many_addresses,
+                                  accept_says_what_failed,
+                                  conns_keeps_some_busy,
+                                  conns_knows_the_kernels_part,
+                                  conns_says_which_limit_it_met,
+                                  conns_says_what_was_lost,
+                                  web_echoes,
+                                  web_says_what_was_wrong,
+                                  web_members,
+                                  codec_measures_each,
+                                  codec_says_what_it_cannot,
+                                  limit_measures_all,
+                                  help_says_when_to_use_it,
+                                  command_lines};
     return live_main("perf", tests, sizeof tests / sizeof *tests);
 }
