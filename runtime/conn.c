@@ -85,7 +85,7 @@ void w_conn_opened(weir_conn *conn)
 {
     conn->state = W_CONN_OPEN;
     conn->opened = true;
-    conn->partial = false; /* what has begun is no handshake any more */
+    conn->partial = conn->greeted = false; /* what was until now was the handshake's */
     weir_stats *stats = &conn->core->stats;
     w_stats_add(conn->dialed ? &stats->dialed : conn->adopted ? &stats->adopted : &stats->accepted, 1);
     conn->state_ns = conn->core->io->now_ns;
@@ -281,7 +281,7 @@ static void conn_deliver(weir_conn *conn)
 void w_conn_pause(weir_conn *conn)
 {
     conn->paused = true;
-    if (conn->state == W_CONN_OPEN)
+    if (w_conn_listens(conn))
         w_conn_stop_receiving(conn);
 }
 
@@ -290,7 +290,7 @@ void w_conn_resume(weir_conn *conn)
     conn->paused = conn->later = false;
     if (!conn->greeted && conn->state == W_CONN_OPEN) /* it could not say anything meanwhile */
         conn->state_ns = conn->core->io->now_ns;
-    if (conn->state == W_CONN_OPEN)
+    if (w_conn_listens(conn))
         w_conn_schedule(conn, W_CONN_DO_DELIVER);
 }
 

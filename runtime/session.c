@@ -100,7 +100,9 @@ static void session_forget_waiting(weir_conn *conn)
 void w_session_sent(weir_conn *conn)
 {
     struct w_session *session = session_of(conn);
-    if (session->waiting == NULL || conn->state != W_CONN_OPEN || w_writer_lane_bytes(&conn->writer) > 0)
+    if (session->waiting == NULL || session->said_goodbye || w_writer_lane_bytes(&conn->writer) > 0)
+        return;
+    if (conn->state != W_CONN_OPEN && conn->state != W_CONN_DRAINING)
         return;
     if (session_put_control(conn, session->waiting->data, session->waiting->bytes) == 0)
         session_forget_waiting(conn);

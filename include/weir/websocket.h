@@ -17,6 +17,8 @@
  *   HANDLER         1011                                            PEER      the peer's own; none when it said none
  *   all others      none: the connection is not closed by agreement (the peer's library calls it 1006)
  *
+ * A group's message is sealed once: clients in a group (rare) send it under one mask. weir_pipe() to another shard does not carry a message's kind.
+ *
  * What weir sends by itself (handshake, pong, Close) counts as messages sent, and what is no message (ping, pong, Close, fragments) not as messages received. */
 #ifndef WEIR_WEBSOCKET_H
 #define WEIR_WEBSOCKET_H

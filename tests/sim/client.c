@@ -202,6 +202,10 @@ static void check_clean(const struct run_client *client)
                   : due == WEIR_REASON_BAD_MESSAGE ? client->close_code == 1002 || client->close_code == 1007
                                                    : client->close_code == 1000 || client->close_code == 1001,
                   "a good day, and client %u's connection was closed by %u", client->index, client->close_code);
+    RUN_CHECK(run,
+              client->opened == 0 || client->manner == RUN_SPOIL || client->event.reason != WEIR_REASON_PEER ||
+                  client->pong == client->pings,
+              "a good day, and the last answer that client %u heard was to ping %u of %u", client->index, client->pong, client->pings);
     RUN_CHECK(run, !client->saw_error, "a good day, and client %u saw an error", client->index);
     RUN_CHECK(run, client->saw_end || client->manner == RUN_POLITE, "a good day, and client %u did not see the end", client->index);
 }

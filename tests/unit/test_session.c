@@ -262,6 +262,23 @@ START_TEST(a_late_handshake)
 }
 END_TEST
 
+/* Paused before it is open, and after: the handshake waits, and nothing of it is lost. */
+START_TEST(a_paused_handshake)
+{
+    open_rig();
+    weir_id id = rig_connect(0, &server);
+    say(0, REQUEST, 20);
+    weir_pause(rig_conn(0, id));
+    say(0, REQUEST + 20, sizeof REQUEST - 21);
+    MUST_EQUAL(rig.opens, 0);
+    weir_resume(rig_conn(0, id));
+    rig_turn();
+    MUST_EQUAL(rig.opens, 1);
+    must_hear(0, RESPONSE, sizeof RESPONSE - 1);
+    rig_close();
+}
+END_TEST
+
 static const weir_http_page pages[] = {{.path = "/", .type = "text/plain", .body = "a page", .bytes = 6}, {.path = NULL}};
 #define PAGE_REQUEST  "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 #define PAGE_RESPONSE "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 6\r\n\r\na page"
@@ -812,6 +829,7 @@ int main(void)
     tcase_add_loop_test(tests, refused_handshakes, 0, (int)W_COUNT(refused));
     tcase_add_test(tests, on_open_refuses);
     tcase_add_test(tests, a_late_handshake);
+    tcase_add_test(tests, a_paused_handshake);
     tcase_add_test(tests, pages_before_the_handshake);
     tcase_add_test(tests, pages_that_nobody_reads);
     tcase_add_test(tests, later_and_the_same_again);
