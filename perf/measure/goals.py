@@ -76,6 +76,9 @@ def goals(results):
     yield Goal("hop", "asleep", "p50_ns", ["cond", "zmq", "go", "tokio"], 1, -1)
     for load in PROXIED:
         yield Goal("proxy", load, SPEED, ["haproxy", "nginx"], 1)
+    for load in ("64:16:64", "1000:1:64"):
+        for peer, bar in (("weir-frame", 0.9), ("lws", 1.5), ("gorilla", 1.5), ("ws", 3)):
+            yield Goal("web", load, SPEED, [peer], bar)
     yield Fall("scale", "1 connections", "10000 connections", SPEED, "epoll", 1)
     idle = [case for case in results.cases("scale") if case.endswith(" idle")]
     if len(idle) > 1:

@@ -21,6 +21,8 @@ VERSIONS = {
     "libuv": ["pkg-config", "--modversion", "libuv"], "libevent": ["pkg-config", "--modversion", "libevent_core"],
     "asio": ["dpkg-query", "-Wf", "${Version}", "libasio-dev"], "boost": ["dpkg-query", "-Wf", "${Version}", "libboost-dev"],
     "ck": ["pkg-config", "--modversion", "ck"], "ZeroMQ": ["pkg-config", "--modversion", "libzmq"],
+    "libwebsockets": ["pkg-config", "--modversion", "libwebsockets"], "gorilla": ["dpkg-query", "-Wf", "${Version}", "golang-github-gorilla-websocket-dev"],
+    "node": ["node", "--version"],
     "redis": ["redis-server", "--version"], "nats": ["nats-server", "--version"], "haproxy": ["haproxy", "-v"], "nginx": ["nginx", "-v"],
 }
 

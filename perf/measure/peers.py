@@ -18,5 +18,7 @@ PEERS = [  # programs, what was done
     ("`mutex`, `cond`", "pthread's, with signals after the unlock and only when somebody waits; a taker takes all that is there."),
     ("`zmq`", "PUB with one I/O thread (the default); marks raised so that nothing is dropped, and its receivers are plain sockets that speak ZMTP, so that libzmq's own do not set the pace."),
     ("`redis`, `nats`", "Debian's with their defaults, but that slow receivers are not cut off and nothing is written to disk; publishing is pipelined."),
+    ("`lws`, `gorilla`, `ws`", "WebSocket libraries as their people use them, without compression. libwebsockets: one service thread, and as many writes as the socket takes each time that it is "
+     "writeable; gorilla: behind net/http, a goroutine for each connection; ws: Debian's or the machine's node, no list of clients. None of the three can send several messages at once."),
     ("`haproxy`, `nginx`", "One thread or worker, TCP only, no log; HAProxy with buffers of 64 KiB, which double its speed at 16 KiB. The files are perf/peers/proxy/*.in."),
 ]

@@ -230,6 +230,15 @@ def idle_connections(report):
                    f"measured: a million idle ones would take {mine / 1e3:.1f} GB of weir's memory and {kernel / 2e3:.1f} GB of the kernel's for weir's end.")
 
 
+def web(report):
+    results = report.results
+    cases = results.cases("web")
+    if cases:
+        report.add("## WebSocket", "The echo by WebSocket, binary messages: weir-echo, libwebsockets (`lws`), Go with gorilla/websocket, npm's `ws`; `weir-frame` is weir-echo with four bytes of length "
+                   "instead. Thousand messages/s:", figures(results, "web", cases, SPEED, 1e3), against(results, "web", cases, SPEED), "CPU of the server, ns a message:",
+                   figures(results, "web", cases, "server_cpu_ns_per_message"))
+
+
 def proxy(report):
     results = report.results
     cases = results.cases("proxy")
@@ -321,7 +330,7 @@ def make(results, directory, command):
     report = Report(results, directory, pictures)
     report.add(*heading(results, command))
     report.add("## What weir wants to reach, and what it reached", goals.goals_table(results))
-    for section in (ways, echo, fanout, hop, scale, proxy, limit):
+    for section in (ways, echo, web, fanout, hop, scale, proxy, limit):
         section(report)
     report.add("## The others, and what was done for them", peers.INTRO, table(["", ""], [list(row) for row in peers.PEERS]))
     if results.failed:

@@ -127,8 +127,8 @@ struct run_client {
     /* WebSocket: the plan, and what has happened. */
     bool shakes_badly;
     uint32_t handshake_bytes, welcome_bytes; /* the first of stream and answers */
-    uint32_t pings, pong; /* said; the last that was answered */
-    uint8_t control[WEB_CONTROL_MAX_BYTES]; /* a control frame that is coming */
+    uint32_t pings, pong;                    /* said; the last that was answered */
+    uint8_t control[WEB_CONTROL_MAX_BYTES];  /* a control frame that is coming */
     uint32_t control_bytes;
     uint64_t others_read; /* bytes of control frames */
     bool close_heard;
