@@ -107,7 +107,7 @@ static void conn_open(weir_conn *conn)
     else if (w_session_open(conn))
         w_deadline_watch(conn);
     if (w_conn_listens(conn) && !w_conn_stopped(conn))
-        w_conn_receive(conn);
+        w_waitlist_receive(conn);
 }
 
 /* --- inbound --- */
@@ -243,7 +243,7 @@ void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
         conn->core->engine->buffer_release(conn->core->io, completion->buffer);
     if (result == -ENOBUFS) {
         w_stats_add(&conn->core->stats.starvations, 1);
-        w_waitlist_add(conn, W_CORE_STARVED);
+        w_waitlist_starve(conn);
     } else if (result == 0) {
         conn->peer_ended = true;
         conn_peer_ended(conn);
@@ -256,7 +256,7 @@ void w_conn_received(weir_conn *conn, const struct w_io_completion *completion)
     if (conn->state == W_CONN_ENDING)
         w_conn_schedule(conn, W_CONN_DO_STEP);
     else if (!w_waitlist_has(conn, W_CORE_STARVED) && (!w_conn_stopped(conn) || conn->state == W_CONN_DRAINING))
-        w_conn_receive(conn);
+        w_waitlist_receive(conn);
 }
 
 static void conn_deliver(weir_conn *conn)
@@ -275,7 +275,7 @@ static void conn_deliver(weir_conn *conn)
     if (conn->peer_ended)
         conn_peer_ended(conn);
     else if (!w_waitlist_has(conn, W_CORE_STARVED))
-        w_conn_receive(conn);
+        w_waitlist_receive(conn);
 }
 
 void w_conn_pause(weir_conn *conn)

@@ -10,6 +10,7 @@
 #include "runtime/deadline.h"
 #include "runtime/pipe.h"
 #include "runtime/session.h"
+#include "runtime/waitlist.h"
 
 /* Was it this program that wanted the end? */
 static bool conn_is_ours(weir_reason reason)
@@ -84,7 +85,7 @@ static void conn_step_draining(weir_conn *conn)
     w_reader_drop(core, &conn->reader);
     if (w_session_is(conn))
         w_session_drop_parts(conn);
-    w_conn_receive(conn);
+    w_waitlist_receive(conn);
     if (w_writer_sending(&conn->writer))
         return;
     if (w_writer_has_some(&conn->writer)) {

@@ -63,6 +63,7 @@ struct w_core {
     int owner_thread;            /* the same as gettid() calls it, for people */
     struct w_group_draft *draft; /* what it has sent to a group and not yet put into the members' channels (group_send.c); NULL: nothing */
     struct w_core_list lists[W_CORE_LISTS];
+    weir_conn *put_back; /* the last that came back to the front of the starved since they were fed; NULL: none */
     struct w_core_origin origin;
     const weir_message *handshake; /* while on_open runs: what the peer has said before, in a codec with a session; NULL else */
     struct w_pool pool;

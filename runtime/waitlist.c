@@ -33,9 +33,47 @@ weir_conn *w_waitlist_take(struct w_core *core, enum w_core_list_name name)
 
 /* --- for a receive buffer, for memory --- */
 
+void w_waitlist_receive(weir_conn *conn)
+{
+    if (W_LIKELY(conn->core->lists[W_CORE_STARVED].first == NULL))
+        w_conn_receive(conn);
+    else if (!conn->receiving && !conn->peer_ended)
+        w_waitlist_add(conn, W_CORE_STARVED);
+}
+
+/* To the front, behind those that came back to it before, since they were all fed: as they stood. */
+static void waitlist_put_back(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    struct w_core_list *list = &core->lists[W_CORE_STARVED];
+    weir_conn *before = core->put_back;
+    if (w_waitlist_has(conn, W_CORE_STARVED))
+        return;
+    conn->listed |= 1U << W_CORE_STARVED;
+    if (before == NULL) {
+        conn->next[W_CORE_STARVED] = list->first == NULL ? 0 : list->first->slot + 1;
+        list->first = conn;
+    } else {
+        conn->next[W_CORE_STARVED] = before->next[W_CORE_STARVED];
+        before->next[W_CORE_STARVED] = conn->slot + 1;
+    }
+    if (conn->next[W_CORE_STARVED] == 0)
+        list->last = conn;
+    core->put_back = conn;
+}
+
+void w_waitlist_starve(weir_conn *conn)
+{
+    if (conn->fresh)
+        waitlist_put_back(conn);
+    else
+        w_waitlist_add(conn, W_CORE_STARVED);
+}
+
 void w_waitlist_feed(struct w_core *core)
 {
     weir_conn *conn;
+    core->put_back = NULL;
     for (uint32_t armed = 0; armed < core->io->buffers_free && (conn = w_waitlist_take(core, W_CORE_STARVED)) != NULL;) {
         if (w_conn_stopped(conn) && conn->state != W_CONN_DRAINING)
             continue; /* its resume will arm it */

@@ -16,7 +16,13 @@ void w_waitlist_add(weir_conn *conn, enum w_core_list_name name);
 /* The first one, taken out; NULL: none. */
 weir_conn *w_waitlist_take(struct w_core *core, enum w_core_list_name name);
 
-/* Those that are starved of receive buffers go on, as far as there are some; could_feed: there is one that could. */
+/* For a receive buffer. One receive may take all that there are, so those that are started behind it may get nothing, again and again; hence:
+ * receive: starts one, or waits behind those that are starved, if there are any.
+ * starve: a receive has ended for want of a buffer. Had it brought something, the connection waits behind all others; else it keeps its place before those that
+ * have not been started. So the first one always gets something.
+ * feed: those that are starved go on, as far as there are buffers; could_feed: there is one that could. */
+void w_waitlist_receive(weir_conn *conn);
+void w_waitlist_starve(weir_conn *conn);
 void w_waitlist_feed(struct w_core *core);
 bool w_waitlist_could_feed(const struct w_core *core);
 /* Those that are thirsty for memory go on, if there is some. */
