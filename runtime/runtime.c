@@ -385,7 +385,7 @@ size_t weir_limits_text(const weir_runtime *runtime, char *text, size_t text_byt
     const weir_shard *shard = runtime->shards[0];
     const struct w_io *io = shard->core.io;
     uint64_t buffers = (uint64_t)io->buffers * io->buffer_bytes, fixed = w_shard_fixed_bound_bytes(shard);
-    uint64_t connections = w_table_bound_bytes(c->connections);
+    uint64_t connections = w_table_bound_bytes(c->connections) + w_table_sessions_bound_bytes(c->connections);
     int bytes =
         snprintf(text, text_bytes,
                  "each of %u shards, at most:\n"

@@ -12,6 +12,7 @@
 
 #include "runtime/deadline.h"
 #include "runtime/limits.h"
+#include "runtime/table.h"
 
 #define SESSION_CONTROL_MAX_BYTES 256u
 #define SESSION_PARTS_MIN_BYTES   1024u
@@ -45,6 +46,24 @@ static inline const weir_codec *session_codec(const weir_conn *conn)
 static size_t session_bytes(const weir_conn *conn)
 {
     return offsetof(struct w_session, memory) + session_codec(conn)->session->bytes;
+}
+
+/* Most sessions are small, and their place lasts as long as the slot. */
+static struct w_session *session_take(weir_conn *conn)
+{
+    size_t bytes = session_bytes(conn);
+    struct w_session *session =
+        bytes <= W_TABLE_SESSION_BYTES ? w_table_session(conn->core->conns, conn->slot) : w_pool_take(&conn->core->pool, bytes);
+    if (session != NULL)
+        memset(session, 0, bytes);
+    return session;
+}
+
+static void session_give(weir_conn *conn)
+{
+    if (session_bytes(conn) > W_TABLE_SESSION_BYTES)
+        w_pool_give(&conn->core->pool, session_of(conn), session_bytes(conn));
+    conn->reader.session = NULL;
 }
 
 /* --- outbound --- */
@@ -295,12 +314,11 @@ uint32_t w_session_count_others(weir_conn *conn)
 bool w_session_open(weir_conn *conn)
 {
     const weir_codec *codec = session_codec(conn);
-    struct w_session *session = w_pool_take(&conn->core->pool, session_bytes(conn));
+    struct w_session *session = session_take(conn);
     if (session == NULL) {
         w_conn_end(conn, WEIR_REASON_NO_MEMORY, -ENOMEM);
         return false;
     }
-    memset(session, 0, session_bytes(conn));
     conn->reader.session = session->memory;
     if (codec->session->begin == NULL)
         return true;
@@ -318,6 +336,5 @@ void w_session_close(weir_conn *conn)
 {
     w_session_drop_parts(conn);
     session_forget_waiting(conn);
-    w_pool_give(&conn->core->pool, session_of(conn), session_bytes(conn));
-    conn->reader.session = NULL;
+    session_give(conn);
 }

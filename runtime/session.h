@@ -5,7 +5,7 @@
  *                          PART     put together                                     OPEN -> on_open
  *                          LAST     put together, then the handler                   END, errors -> drain
  *
- * Its memory is one piece of the pool: what runtime/ needs, then what the codec asked for. Runs on the connection's shard. */
+ * Its memory is the slot's (table.h), or a piece of the pool if it is large: what runtime/ needs, then what the codec asked for. Runs on the connection's shard. */
 #ifndef W_SESSION_H
 #define W_SESSION_H
 

@@ -260,7 +260,7 @@ void w_shard_finish(weir_shard *shard)
 uint64_t w_shard_fixed_bound_bytes(const weir_shard *shard)
 {
     const weir_config *config = shard->core.config;
-    return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) +
+    return sizeof *shard + shard->io_bytes + w_table_bound_bytes(config->connections) + w_table_sessions_bound_bytes(config->connections) +
            config->dials * (sizeof(struct w_dialer_place) + shard->core.io->lookup_bytes) +
            shard->orders->listener_count * sizeof(struct w_listener_part) + shard_others_bytes(config);
 }

@@ -4,7 +4,8 @@
 
 #include <errno.h>
 
-#define CHUNK_BYTES (W_TABLE_CHUNK_CONNS * sizeof(weir_conn))
+#define CHUNK_BYTES    (W_TABLE_CHUNK_CONNS * sizeof(weir_conn))
+#define SESSIONS_BYTES (W_TABLE_CHUNK_CONNS * W_TABLE_SESSION_BYTES)
 
 static uint32_t table_chunks(uint32_t capacity)
 {
@@ -13,26 +14,41 @@ static uint32_t table_chunks(uint32_t capacity)
 
 uint64_t w_table_bound_bytes(uint32_t capacity)
 {
-    return (uint64_t)table_chunks(capacity) * (CHUNK_BYTES + sizeof(weir_conn *));
+    return (uint64_t)table_chunks(capacity) * (CHUNK_BYTES + 2 * sizeof(void *));
+}
+
+uint64_t w_table_sessions_bound_bytes(uint32_t capacity)
+{
+    return (uint64_t)table_chunks(capacity) * SESSIONS_BYTES;
 }
 
 int w_table_init(struct w_conn_table *table, struct w_core *core, uint32_t capacity)
 {
-    weir_conn **chunks = w_pool_allocate_fixed(&core->pool, table_chunks(capacity) * sizeof(weir_conn *));
-    if (chunks == NULL)
-        return -ENOMEM;
-    *table = (struct w_conn_table){.core = core, .chunks = chunks, .capacity = capacity};
-    return 0;
+    size_t bytes = table_chunks(capacity) * sizeof(void *);
+    *table = (struct w_conn_table){.core = core, .capacity = capacity};
+    table->chunks = w_pool_allocate_fixed(&core->pool, bytes);
+    table->sessions = table->chunks == NULL ? NULL : w_pool_allocate_fixed(&core->pool, bytes);
+    if (table->sessions != NULL)
+        return 0;
+    if (table->chunks != NULL)
+        w_pool_release_fixed(&core->pool, table->chunks, bytes);
+    *table = (struct w_conn_table){0};
+    return -ENOMEM;
 }
 
 void w_table_finish(struct w_conn_table *table)
 {
     if (table->chunks == NULL)
         return;
-    for (uint32_t i = 0; i < table_chunks(table->capacity); i++)
+    struct w_pool *pool = &table->core->pool;
+    for (uint32_t i = 0; i < table_chunks(table->capacity); i++) {
         if (table->chunks[i] != NULL)
-            w_pool_release_fixed(&table->core->pool, table->chunks[i], CHUNK_BYTES);
-    w_pool_release_fixed(&table->core->pool, table->chunks, table_chunks(table->capacity) * sizeof(weir_conn *));
+            w_pool_release_fixed(pool, table->chunks[i], CHUNK_BYTES);
+        if (table->sessions[i] != NULL)
+            w_pool_release_fixed(pool, table->sessions[i], SESSIONS_BYTES);
+    }
+    w_pool_release_fixed(pool, table->chunks, table_chunks(table->capacity) * sizeof(void *));
+    w_pool_release_fixed(pool, table->sessions, table_chunks(table->capacity) * sizeof(void *));
     *table = (struct w_conn_table){0};
 }
 
@@ -101,6 +117,14 @@ weir_conn *w_table_at(const struct w_conn_table *table, uint32_t slot)
     /* Acquire: pairs with table_grow. */
     weir_conn *chunk = __atomic_load_n(&table->chunks[slot / W_TABLE_CHUNK_CONNS], __ATOMIC_ACQUIRE);
     return chunk == NULL ? NULL : &chunk[slot % W_TABLE_CHUNK_CONNS];
+}
+
+void *w_table_session(struct w_conn_table *table, uint32_t slot)
+{
+    uint8_t **chunk = &table->sessions[slot / W_TABLE_CHUNK_CONNS];
+    if (*chunk == NULL)
+        *chunk = w_pool_allocate_fixed(&table->core->pool, SESSIONS_BYTES);
+    return *chunk == NULL ? NULL : *chunk + slot % W_TABLE_CHUNK_CONNS * W_TABLE_SESSION_BYTES;
 }
 
 weir_conn *w_table_find(const struct w_conn_table *table, uint32_t slot, uint64_t generation)

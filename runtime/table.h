@@ -7,11 +7,14 @@
 #include "runtime/conn.h"
 
 #define W_TABLE_CHUNK_CONNS 64u
+/* Memory for the session of a slot's connection (session.h), if it needs no more: in chunks too, as a piece of the pool for each would cost three times as much. */
+#define W_TABLE_SESSION_BYTES 72u
 
 /* Invariant: count = slots that are not free <= capacity; free_first leads through all free ones of those ever made. */
 struct w_conn_table {
     struct w_core *core;
     weir_conn **chunks; /* capacity / W_TABLE_CHUNK_CONNS of them; read by any thread, NULL until made */
+    uint8_t **sessions; /* as many, for the sessions of their connections; NULL until one of these has one */
     uint32_t capacity;
     uint32_t made;       /* slots in chunks that exist, and not retired */
     uint32_t count;      /* read by any thread */
@@ -33,7 +36,11 @@ weir_conn *w_table_find(const struct w_conn_table *table, uint32_t slot, uint64_
 /* Any slot that was ever made, or NULL: for walking over all. */
 weir_conn *w_table_at(const struct w_conn_table *table, uint32_t slot);
 
-/* What all chunks of a full table come to. */
+/* Memory of W_TABLE_SESSION_BYTES for this slot, aligned to 8; NULL: the allocator has nothing. It need not be given back. */
+void *w_table_session(struct w_conn_table *table, uint32_t slot);
+
+/* What all chunks of a full table come to, and those of the sessions, if every connection has one. */
 uint64_t w_table_bound_bytes(uint32_t capacity);
+uint64_t w_table_sessions_bound_bytes(uint32_t capacity);
 
 #endif

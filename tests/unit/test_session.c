@@ -621,7 +621,43 @@ START_TEST(we_close)
 }
 END_TEST
 
-/* --- without memory --- */
+/* --- memory --- */
+
+/* A session that needs more than a slot has set aside for it: a piece of the pool, which comes home. */
+START_TEST(a_large_session)
+{
+    weir_stats stats;
+    open_rig();
+    weir_session large = *server.codec.session;
+    large.bytes = 3000;
+    server.codec.session = &large;
+    shake();
+    weir_runtime_stats(rig.runtime, &stats);
+    MUST(stats.memory_bytes >= 3000);
+    say_frame(0, FIN | TEXT, "one", 3);
+    MUST_EQUAL(seen.messages, 1);
+    close(rig.peers[0]);
+    rig_turn();
+    weir_runtime_stats(rig.runtime, &stats);
+    MUST_EQUAL(stats.memory_bytes, 0);
+    rig_close();
+}
+END_TEST
+
+/* Slots are used again, and their sessions with them: nothing of an earlier tenant is left. */
+START_TEST(one_after_the_other)
+{
+    open_rig();
+    for (int i = 0; i < 2 * RIG_PEERS / 3; i++) {
+        shake();
+        say_frame(i, TEXT, "begun", 5); /* and left in the middle of a message */
+        close(rig.peers[i]);
+        rig_turn();
+    }
+    MUST_EQUAL(rig.closes[WEIR_REASON_TRUNCATED], 2 * RIG_PEERS / 3);
+    rig_close();
+}
+END_TEST
 
 /* All that a connection does, with memory for so many pieces and no more: it ends by name, or is refused, and nothing is left behind. */
 START_TEST(without_memory)
@@ -843,6 +879,8 @@ int main(void)
     tcase_add_loop_test(tests, the_peer_closes, 0, 3);
     tcase_add_loop_test(tests, errors_have_their_codes, 0, (int)W_COUNT(broken));
     tcase_add_loop_test(tests, we_close, 0, 2);
+    tcase_add_test(tests, a_large_session);
+    tcase_add_test(tests, one_after_the_other);
     tcase_add_loop_test(tests, without_memory, 0, 16);
     tcase_add_loop_test(tests, every_way_of_sending, 0, 2 * (int)W_COUNT(sizes));
     tcase_add_test(tests, forwarded);

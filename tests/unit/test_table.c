@@ -120,6 +120,19 @@ START_TEST(memory)
     ck_assert_ptr_null(w_table_take(&table, &error));
     ck_assert_int_eq(error, -ENOSPC);
     ck_assert_uint_eq(fake.core.pool.fixed_bytes, w_table_bound_bytes(150));
+    fake_fail_after(0);
+    ck_assert_ptr_null(w_table_session(&table, 149));
+    fake.allocations_left = -1;
+    for (uint32_t i = 0; i < 150; i++) { /* each has its own */
+        uint8_t *session = w_table_session(&table, i);
+        memset(session, (int)i, W_TABLE_SESSION_BYTES);
+        ck_assert(((uintptr_t)session & 7) == 0);
+    }
+    for (uint32_t i = 0; i < 150; i++) {
+        const uint8_t *session = w_table_session(&table, i);
+        ck_assert(session[0] == i && session[W_TABLE_SESSION_BYTES - 1] == i);
+    }
+    ck_assert_uint_eq(fake.core.pool.fixed_bytes, w_table_bound_bytes(150) + w_table_sessions_bound_bytes(150));
     table_end();
 }
 END_TEST
