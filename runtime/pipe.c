@@ -287,6 +287,6 @@ int weir_pipe(weir_conn *a, weir_id id)
         extra_b->pipe = w_conn_id(a).value;
         pipe_resume(b);
     }
-    w_conn_schedule(a, W_CONN_DO_DELIVER);
+    pipe_resume(a);
     return 0;
 }

@@ -20,7 +20,7 @@ extern "C" {
  *
  * On the thread of `a`'s shard; `a` may be given in its on_open or on_message (that message is not part of the pipe; if you answer WEIR_LATER, it is). What comes
  * on `b` before its shard has heard of the pipe goes to b's on_message (answer WEIR_LATER there, or keep b paused and resume it afterwards): with a dial, make the pipe in the on_open of the dialled
- * connection, and pause the other until then. A connection is in one pipe at most, for its life.
+ * connection, and pause the other until then. What either has answered WEIR_LATER goes through the pipe. A connection is in one pipe at most, for its life.
  * 0, -ESTALE `b` has ended, -ENOTCONN, -EPIPE one is not open yet, or is ending, -EBUSY one is in a pipe already, -EINVAL `a` is `b`, -EAGAIN no room in
  * the ring to b's shard, -ENOMEM. (What cannot be on another shard ends `a` as if `b` had ended.) */
 int weir_pipe(weir_conn *a, weir_id b);

@@ -384,6 +384,26 @@ START_TEST(joined_in_on_message)
 }
 END_TEST
 
+/* Both have been asked before anybody thought of a pipe, and asked to be asked again. */
+START_TEST(joined_while_messages_wait)
+{
+    for (int across = 0; across < 2; across++) {
+        struct hall hall;
+        hall_init(&hall, 2);
+        hall.on_message = wait_for_the_pipe;
+        hall_open_here(&hall, 3);
+        struct seat *a = &hall.seats[0], *b = partner(&hall, across != 0);
+        visitor_send_frame(hall.turner, a->visitor, "there", 5);
+        visitor_send_frame(hall.turner, b->visitor, "back", 4);
+        HALL_UNTIL(&hall, hall_stats(&hall).laters == 2);
+        MUST_EQUAL(weir_pipe(a->conn, b->id), 0);
+        visitor_expect_frame(hall.turner, b->visitor, "there", 5);
+        visitor_expect_frame(hall.turner, a->visitor, "back", 4);
+        hall_close(&hall);
+    }
+}
+END_TEST
+
 /* Both may still be sent on, between what goes through; and what waited paused goes through when it is resumed. */
 START_TEST(beside_the_pipe)
 {
@@ -489,4 +509,5 @@ END_TEST
 
 FIXTURE_MAIN("pipes", bytes_both_ways_on_one_shard, bytes_both_ways_across_shards, messages_stay_whole, frames_to_lines_and_back,
              what_the_other_cannot_carry, a_slow_reader_stops_the_writer, a_slow_reader_stops_the_writer_over_tcp, what_cannot_be_joined,
-             joined_to_one_that_is_taken_elsewhere, joined_in_on_open, joined_in_on_message, beside_the_pipe, a_proxy)
+             joined_to_one_that_is_taken_elsewhere, joined_in_on_open, joined_in_on_message, joined_while_messages_wait, beside_the_pipe,
+             a_proxy)
