@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include <weir/session.h>
+
 int w_limits_check(const weir_protocol *protocol, weir_error *error)
 {
     if (protocol == NULL)
@@ -16,6 +18,11 @@ int w_limits_check(const weir_protocol *protocol, weir_error *error)
     if (codec->head_max_bytes > WEIR_HEAD_MAX_BYTES || codec->trailer_max_bytes > WEIR_TRAILER_MAX_BYTES)
         return w_base_fail(error, -EINVAL, "codec.head_max_bytes %u and trailer_max_bytes %u: at most %d and %d", codec->head_max_bytes,
                            codec->trailer_max_bytes, WEIR_HEAD_MAX_BYTES, WEIR_TRAILER_MAX_BYTES);
+    const weir_session *session = codec->session;
+    if (session != NULL &&
+        (session->take == NULL || session->bytes < sizeof(weir_session_state) || session->bytes > WEIR_SESSION_MAX_BYTES))
+        return w_base_fail(error, -EINVAL, "codec.session wants %u bytes of memory: %zu to %d, and a take function", session->bytes,
+                           sizeof(weir_session_state), WEIR_SESSION_MAX_BYTES);
     if (w_limits_high_water(protocol) > WEIR_MESSAGE_MAX_BYTES)
         return w_base_fail(error, -EINVAL, "limits.high_water_bytes is %u: at most %u", protocol->limits.high_water_bytes,
                            WEIR_MESSAGE_MAX_BYTES);

@@ -58,9 +58,10 @@ typedef struct weir_session_answer {
 } weir_session_answer;
 
 #define WEIR_SESSION_FAREWELL_BYTES 128
+#define WEIR_SESSION_MAX_BYTES      4096
 
 typedef struct weir_session {
-    uint32_t bytes;      /* of memory for each connection, weir_session_state included; at most 4096. Zeroed, aligned to 8 */
+    uint32_t bytes; /* of memory for each connection, weir_session_state included; at most WEIR_SESSION_MAX_BYTES. Zeroed, aligned to 8 */
     bool waits_for_peer; /* after the farewell: the peer closes first; false: we do */
     /* The connection is there. A verdict, or a negative errno: it ends (WEIR_REASON_HANDSHAKE). NULL: nothing to do. */
     int (*begin)(const weir_codec *codec, void *memory, weir_session_answer *answer);

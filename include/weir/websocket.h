@@ -9,7 +9,7 @@
  *     WEIR_REASON_PEER with its code in weir_close_event.peer_code;
  *   - whatever the RFC forbids ends it, with Close 1002 (WEIR_REASON_BAD_MESSAGE), 1007 (the same with error -EILSEQ: text that is not UTF-8), or
  *     1009 (WEIR_REASON_TOO_BIG). A handshake that is refused, or is none, ends it as WEIR_REASON_HANDSHAKE, one that takes longer than
- *     limits.handshake_ns as WEIR_REASON_HANDSHAKE_LATE.
+ *     limits.handshake_ns as WEIR_REASON_HANDSHAKE_LATE. (Of one that was accepted no callback tells: weir_stats counts it.)
  *
  *   reason          code that our Close says
  *   LOCAL           1000, or what weir_websocket_end() said        STOPPED   1001
@@ -53,7 +53,7 @@ typedef struct weir_websocket_options {
     /* Called for each handshake that is well formed, on the connection's shard, before it is answered: 0, or the HTTP status (400 to 599) to refuse it with. Here
      * Origin (section 10.2), the path, cookies are looked at; NULL: everyone from everywhere is let in. Must not block, nor call weir but for weir/http.h. */
     int (*allow)(void *user, const weir_http_head *request);
-    /* What it answers to a plain GET (or HEAD) beside the handshakes; ended by an entry without path; NULL: 404 for all. */
+    /* What it answers to a plain GET (or HEAD) beside the handshakes; ended by an entry without path; what is not among them is 404. NULL: 426 for all. */
     const weir_http_page *pages;
     void *user; /* for allow and random */
 

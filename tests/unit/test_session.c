@@ -644,6 +644,24 @@ START_TEST(a_large_session)
 }
 END_TEST
 
+/* What no session can be is refused before it begins. */
+START_TEST(sessions_that_cannot_be)
+{
+    weir_error error;
+    open_rig();
+    weir_session impossible[] = {*server.codec.session, *server.codec.session, *server.codec.session};
+    impossible[0].bytes = 1;
+    impossible[1].bytes = WEIR_SESSION_MAX_BYTES + 1;
+    impossible[2].take = NULL;
+    for (size_t i = 0; i < W_COUNT(impossible); i++) {
+        server.codec.session = &impossible[i];
+        MUST_EQUAL(weir_listen(rig.runtime, "tcp://127.0.0.1:0", &server, NULL, NULL, &error), -EINVAL);
+        MUST(strstr(error.sentence, "codec.session") != NULL);
+    }
+    rig_close();
+}
+END_TEST
+
 /* Slots are used again, and their sessions with them: nothing of an earlier tenant is left. */
 START_TEST(one_after_the_other)
 {
@@ -880,6 +898,7 @@ int main(void)
     tcase_add_loop_test(tests, errors_have_their_codes, 0, (int)W_COUNT(broken));
     tcase_add_loop_test(tests, we_close, 0, 2);
     tcase_add_test(tests, a_large_session);
+    tcase_add_test(tests, sessions_that_cannot_be);
     tcase_add_test(tests, one_after_the_other);
     tcase_add_loop_test(tests, without_memory, 0, 16);
     tcase_add_loop_test(tests, every_way_of_sending, 0, 2 * (int)W_COUNT(sizes));
