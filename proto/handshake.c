@@ -230,13 +230,23 @@ bool w_handshake_subprotocols_are_good(const weir_websocket_options *options)
 
 /* --- a client's handshake --- */
 
+/* What ends a line would begin another field. */
+static bool handshake_is_in_line(const char *text)
+{
+    for (; text != NULL && *text != '\0'; text++)
+        if ((uint8_t)*text < ' ' || *text == 0x7f)
+            return false;
+    return true;
+}
+
 uint32_t w_handshake_write_request(const weir_websocket_options *options, const uint8_t nonce[W_WEBSOCKET_NONCE_BYTES], char *to,
                                    uint32_t to_bytes)
 {
     char key[KEY_CHARACTERS], names[REQUEST_MAX_BYTES] = "";
     size_t names_bytes = 0;
     weir_http_head head;
-    if (options->host == NULL)
+    if (options->host == NULL || !handshake_is_in_line(options->host) || !handshake_is_in_line(options->target) ||
+        !handshake_is_in_line(options->origin))
         return 0;
     for (uint32_t i = 0; options->subprotocols != NULL && options->subprotocols[i] != NULL && names_bytes < sizeof names; i++)
         names_bytes +=
