@@ -255,6 +255,7 @@ static int calls_send_blob(weir_conn *conn, const weir_codec *codec, weir_blob *
     if (bytes < W_BLOB_WORTH_BYTES || codec->copy != NULL)
         return calls_send(conn, codec, blob->data + offset, bytes);
     int result = codec->seal(codec, blob->data + offset, bytes, &seal);
+    conn->writer.reserved_bytes = 0;
     if (result == 0)
         result = w_conn_may_send(conn, seal.head_bytes + bytes + seal.trailer_bytes);
     if (result != 0)

@@ -316,6 +316,46 @@ START_TEST(a_protocol_that_cannot_be)
 }
 END_TEST
 
+/* A reserve ends with the next send, whichever it is: what is committed then is nobody's. */
+static int reserve_and_forward(weir_conn *conn, const weir_message *message)
+{
+    weir_room room;
+    weir_blob *blob = weir_hold(conn, message);
+    MUST(blob != NULL);
+    for (int way = 0; way < 4; way++) {
+        MUST_EQUAL(weir_reserve(conn, 100, &room), 0);
+        memset(room.data, 'r', 100);
+        int sent = way == 0   ? weir_send(conn, "x", 1)
+                   : way == 1 ? weir_forward(conn, message, conn)
+                   : way == 2 ? weir_send_blob(conn, blob, 0, message->bytes)
+                              : weir_send_blob(conn, blob, 0, 10);
+        MUST_EQUAL(sent, 0);
+        MUST_EQUAL(weir_commit(conn, 100), -EINVAL);
+    }
+    weir_blob_release(&blob);
+    rig.messages++;
+    return WEIR_TAKEN;
+}
+
+START_TEST(a_send_ends_a_reserve)
+{
+    static uint8_t frame[4 + 5000], came[16384];
+    weir_protocol protocol;
+    rig_open();
+    protocol = rig.frames;
+    protocol.on_message = reserve_and_forward;
+    rig_connect(0, &protocol);
+    memset(frame, 'm', sizeof frame);
+    memcpy(frame, (const uint8_t[]){0x88, 0x13, 0, 0}, 4);
+    MUST_EQUAL(send(rig.peers[0], frame, sizeof frame, 0), sizeof frame);
+    rig_turn();
+    MUST_EQUAL(rig.messages, 1);
+    MUST_EQUAL(rig_read(0, came, sizeof came), 5 + 2 * sizeof frame + 14);
+    MUST(memchr(came, 'r', sizeof came) == NULL);
+    rig_close();
+}
+END_TEST
+
 /* --- ports --- */
 
 static int is_readable(int descriptor)
@@ -585,6 +625,7 @@ int main(void)
     tcase_add_test(tests, no_memory_for_a_reserve);
     tcase_add_test(tests, no_place_for_a_dial);
     tcase_add_test(tests, a_protocol_that_cannot_be);
+    tcase_add_test(tests, a_send_ends_a_reserve);
     tcase_add_test(tests, a_descriptor_for_what_has_come);
     tcase_add_test(tests, closing_with_a_port_dies);
     tcase_add_test(tests, a_shard_that_is_over);
