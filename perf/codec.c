@@ -16,6 +16,8 @@
 #include <string.h>
 
 #include <weir/codec.h>
+#include <weir/session.h>
+#include <weir/websocket.h>
 
 #define CODEC_BUFFER_BYTES   (256u * 1024) /* at least */
 #define CODEC_MESSAGES_LEAST 16u
@@ -32,7 +34,7 @@ enum {
 
 static const struct argp_option codec_options[] = {
     {"codec", CODEC_CODEC, "NAME", 0,
-     "frame, frame-u8, frame-u16, frame-u64, varint, line, line-crlf or raw; may be repeated (all of them)", 2},
+     "frame, frame-u8, frame-u16, frame-u64, varint, line, line-crlf, raw, websocket or websocket-text; may be repeated (all of them)", 2},
     {"bytes", CODEC_BYTES, "N", 0, "payload of a message; may be repeated (16 to 65536 in powers of four)", 2},
     {"piece", CODEC_PIECE, "N", 0, "what comes at once, when it comes in pieces (1448)", 2},
     {"seconds", CODEC_SECONDS, "S", 0, "measured time of each figure (0.02)", 2},
@@ -52,7 +54,10 @@ static const char codec_help[] =
     "seal       says what goes before and behind a payload\n"
     "encode     seals, and copies head, payload and trailer to where they would be sent from\n\n"
     "frame and raw do not look at the payload, so their cut and seal cost the same for any size, and GB/s says only how far that is from "
-    "being the limit; line searches each byte for the line's end. raw has no messages: it is handed --bytes at once, and shows the cost of "
+    "being the limit; line searches each byte for the line's end, websocket unmasks each (what a server reads from a client), and "
+    "websocket-text "
+    "looks whether they are UTF-8 too: frame's encode, which copies, is what to compare these with. raw has no messages: it is handed "
+    "--bytes at once, and shows the cost of "
     "a "
     "call.\n\n"
     "The exit code is 0 when every message came out as it went in, 1 when not, 2 when an option is wrong.";
@@ -100,9 +105,35 @@ static int codec_make_line_crlf(weir_codec *codec)
     return weir_codec_line(codec, CODEC_BYTES_MOST, true);
 }
 
-static const char *const codec_names[] = {"frame", "frame-u8", "frame-u16", "frame-u64", "varint", "line", "line-crlf", "raw", NULL};
+/* Masks of zeros cost what others do, and leave a buffer that is cut again and again as it is. */
+static bool codec_no_chance(void *user, uint8_t *to, uint32_t bytes)
+{
+    (void)user;
+    memset(to, 0, bytes);
+    return true;
+}
+
+static const weir_websocket_options codec_server = {.message_max_bytes = CODEC_BYTES_MOST};
+static const weir_websocket_options codec_clients[] = {
+    {.client = true, .host = "codec", .message_max_bytes = CODEC_BYTES_MOST, .random = codec_no_chance, .kind = WEIR_WEBSOCKET_BINARY},
+    {.client = true, .host = "codec", .message_max_bytes = CODEC_BYTES_MOST, .random = codec_no_chance, .kind = WEIR_WEBSOCKET_TEXT},
+};
+
+static int codec_make_websocket(weir_codec *codec)
+{
+    return weir_codec_websocket(codec, &codec_clients[0]);
+}
+
+static int codec_make_websocket_text(weir_codec *codec)
+{
+    return weir_codec_websocket(codec, &codec_clients[1]);
+}
+
+static const char *const codec_names[] = {"frame",     "frame-u8", "frame-u16", "frame-u64",      "varint", "line",
+                                          "line-crlf", "raw",      "websocket", "websocket-text", NULL};
 static int (*const codec_makers[])(weir_codec *codec) = {
-    codec_make_u32, codec_make_u8, codec_make_u16, codec_make_u64, codec_make_varint, codec_make_line, codec_make_line_crlf, weir_codec_raw,
+    codec_make_u32,  codec_make_u8,        codec_make_u16, codec_make_u64,       codec_make_varint,
+    codec_make_line, codec_make_line_crlf, weir_codec_raw, codec_make_websocket, codec_make_websocket_text,
 };
 #define CODEC_KINDS (sizeof codec_makers / sizeof *codec_makers)
 
@@ -113,7 +144,8 @@ static const uint32_t codec_sizes[] = {16, 64, 256, 1024, 4096, 16384, 65536};
 
 /* What is timed works on this. `stream` holds `count` messages, sealed; `room` is as large. */
 struct codec_bench {
-    weir_codec codec;
+    weir_codec codec, sealer;    /* that cuts, that seals: another one when the two sides differ */
+    weir_session_state *session; /* of the one that cuts; NULL: it has none */
     uint32_t message_bytes, piece_bytes;
     uint32_t count;
     uint32_t stream_bytes;
@@ -133,6 +165,8 @@ static inline void codec_use(const void *memory)
 static void codec_seen(struct codec_bench *bench, const uint8_t *frame, const weir_cut *cut)
 {
     codec_use(frame + cut->payload_offset);
+    if (bench->session != NULL)
+        bench->session->frame = WEIR_SESSION_UNKNOWN;
     bench->seen_count++;
     bench->seen_bytes += cut->payload_bytes;
 }
@@ -146,6 +180,7 @@ static void codec_cut_whole(void *user, uint64_t times)
         for (uint32_t at = 0; at < bench->stream_bytes;) {
             weir_cut cut;
             cut.scanned_bytes = 0;
+            cut.session = bench->session;
             uint32_t bytes = codec->boundaries ? bench->stream_bytes - at : bench->message_bytes;
             if (codec->cut(codec, bench->stream + at, bytes, &cut) != WEIR_CUT_MESSAGE) {
                 bench->failed = true;
@@ -160,7 +195,7 @@ static void codec_cut_whole(void *user, uint64_t times)
 static void codec_cut_pieces_once(struct codec_bench *bench)
 {
     const weir_codec *codec = &bench->codec;
-    weir_cut cut = {0};
+    weir_cut cut = {.session = bench->session};
     uint32_t at = 0, wanted = 1; /* the unfinished message's start; how far the stream has to be there before it is looked at again */
     for (uint32_t there = 0; there < bench->stream_bytes;) {
         there += bench->stream_bytes - there < bench->piece_bytes ? bench->stream_bytes - there : bench->piece_bytes;
@@ -196,7 +231,7 @@ static void codec_seal(void *user, uint64_t times)
     for (uint64_t i = 0; i < times; i++)
         for (uint32_t k = 0; k < bench->count; k++) {
             weir_seal seal;
-            if (bench->codec.seal(&bench->codec, bench->payload, bench->message_bytes, &seal) != 0)
+            if (bench->sealer.seal(&bench->sealer, bench->payload, bench->message_bytes, &seal) != 0)
                 bench->failed = true;
             codec_use(&seal);
         }
@@ -208,10 +243,13 @@ static uint32_t codec_encode_to(struct codec_bench *bench, uint8_t *to)
     uint32_t at = 0;
     for (uint32_t k = 0; k < bench->count; k++) {
         weir_seal seal;
-        if (bench->codec.seal(&bench->codec, bench->payload, bench->message_bytes, &seal) != 0)
+        if (bench->sealer.seal(&bench->sealer, bench->payload, bench->message_bytes, &seal) != 0)
             return 0;
         memcpy(to + at, seal.head, seal.head_bytes);
-        memcpy(to + at + seal.head_bytes, bench->payload, bench->message_bytes);
+        if (bench->sealer.copy != NULL)
+            bench->sealer.copy(&seal, to + at + seal.head_bytes, bench->payload, bench->message_bytes, 0);
+        else
+            memcpy(to + at + seal.head_bytes, bench->payload, bench->message_bytes);
         memcpy(to + at + seal.head_bytes + bench->message_bytes, seal.trailer, seal.trailer_bytes);
         at += seal.head_bytes + bench->message_bytes + seal.trailer_bytes;
     }
@@ -230,9 +268,29 @@ static void codec_encode(void *user, uint64_t times)
 
 static void codec_bench_destroy(struct codec_bench *bench)
 {
+    free(bench->session);
     free(bench->payload);
     free(bench->stream);
     free(bench->room);
+}
+
+/* What a client has sealed, a server cuts: one whose handshake is done. False: no memory. */
+static bool codec_bench_serve(struct codec_bench *bench)
+{
+    static const char request[] = "GET / HTTP/1.1\r\nHost: codec\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                                  "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    static weir_session_answer answer;
+    uint8_t head[sizeof request];
+    bench->sealer = bench->codec;
+    if (bench->codec.session == NULL)
+        return true;
+    if (weir_codec_websocket(&bench->codec, &codec_server) != 0)
+        return false;
+    bench->session = calloc(1, bench->codec.session->bytes);
+    if (bench->session == NULL)
+        return false;
+    memcpy(head, request, sizeof request);
+    return bench->codec.session->take(&bench->codec, bench->session, head, sizeof request - 1, &answer) == WEIR_SESSION_OPEN;
 }
 
 /* False when memory is short. A codec that cannot say the size leaves stream_bytes 0. */
@@ -246,7 +304,8 @@ static bool codec_bench_create(struct codec_bench *bench, uint32_t kind, uint32_
     bench->payload = malloc(message_bytes);
     bench->stream = malloc(room_bytes);
     bench->room = malloc(room_bytes);
-    if (bench->payload == NULL || bench->stream == NULL || bench->room == NULL || codec_makers[kind](&bench->codec) != 0)
+    if (bench->payload == NULL || bench->stream == NULL || bench->room == NULL || codec_makers[kind](&bench->codec) != 0 ||
+        !codec_bench_serve(bench))
         return false;
     for (uint32_t i = 0; i < message_bytes; i++)
         bench->payload[i] = (uint8_t)('a' + i % 26);

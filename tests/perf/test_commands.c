@@ -314,7 +314,8 @@ END_TEST
 
 START_TEST(codec_measures_each)
 {
-    static const char *const names[] = {"frame", "frame-u8", "frame-u16", "frame-u64", "varint", "line", "line-crlf", "raw"};
+    static const char *const names[] = {"frame", "frame-u8",  "frame-u16", "frame-u64", "varint",
+                                        "line",  "line-crlf", "raw",       "websocket", "websocket-text"};
     struct said said;
     char wanted[64];
     perf_run(&said, "codec --bytes 64 --seconds 0.002 --json");
