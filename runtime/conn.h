@@ -112,6 +112,7 @@ struct weir_conn {
     bool half_closed : 1;         /* our side has been shut down */
     bool ours : 1;                /* this program wanted the end */
     bool opened : 1;              /* on_open was called, so on_close will be */
+    bool answered : 1;            /* SHAKING: something has been answered, a page, and it is not open yet */
     bool excepted : 1;            /* of the burst that is being delivered, it does not get all messages */
     bool dialed : 1, adopted : 1; /* where it came from; neither: accepted */
     void *user;

@@ -149,7 +149,7 @@ static void conn_tell_closed(weir_conn *conn)
     if (!told && !shaken)
         return; /* accepted, and stopped before anybody was told */
     w_stats_add(&stats->closed[event.reason], 1);
-    w_stats_add(&stats->handshake_failures, !told);
+    w_stats_add(&stats->never_opened, !told);
     if (told && conn->protocol->on_close != NULL)
         conn->protocol->on_close(conn, &event);
     if (shaken)

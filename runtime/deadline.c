@@ -28,7 +28,8 @@ static uint64_t deadline_next(const weir_conn *conn, weir_reason *reason)
     if (conn->state == W_CONN_DRAINING)
         deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_drain_ns(protocol)), WEIR_REASON_DRAIN_LATE);
     if (conn->state == W_CONN_SHAKING)
-        deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_handshake_ns(protocol)), WEIR_REASON_HANDSHAKE_LATE);
+        deadline_earlier(&due, reason, w_base_add_saturated(conn->state_ns, w_limits_handshake_ns(protocol)),
+                         conn->answered && conn->reader.stash == NULL ? WEIR_REASON_IDLE : WEIR_REASON_HANDSHAKE_LATE);
     if (conn->state != W_CONN_OPEN)
         return due;
     if (!conn->greeted && !w_conn_stopped(conn))

@@ -29,7 +29,7 @@ static const struct metric counters[] = {
     METRIC(adopted, "Connections opened that were adopted."),
     METRIC(dialed, "Connections opened that were dialled."),
     METRIC(dial_failures, "Dials that did not open."),
-    METRIC(handshake_failures, "Accepted, and ended before their handshake was done."),
+    METRIC(never_opened, "Accepted, and ended before their handshake was done: late, refused, or only come for a page."),
     METRIC(turned_away, "Accepted and closed again: no slot or no memory."),
     METRIC(accept_pauses, "Times accepting paused: no slot, or no descriptors."),
     METRIC(messages_in, "Messages delivered to handlers."),

@@ -284,8 +284,10 @@ static enum w_reader_verdict session_own(weir_conn *conn, struct w_session *sess
         session_opened(conn, frame);
     else if (verdict == WEIR_SESSION_END)
         w_conn_drain(conn, WEIR_REASON_PEER, 0);
-    else if (shaking)
-        conn->state_ns = conn->core->io->now_ns; /* answered: the time for the next one begins */
+    else if (shaking) { /* the time for the next one begins */
+        conn->state_ns = conn->core->io->now_ns;
+        conn->answered = true;
+    }
     return session_next(conn, session, state);
 }
 

@@ -55,7 +55,7 @@ typedef struct weir_limits {
     uint32_t hard_limit_bytes; /* 0: high_water_bytes and one largest message (raw: and 1 MiB). At least one largest message */
     weir_slow_peer slow_peer;  /* zero: refuse only; weir_set_slow_peer() changes it for a connection */
     /* Inbound. WEIR_FOREVER: no limit. */
-    uint64_t handshake_ns; /* for codecs that shake hands: from connected to open; 0: 10 s */
+    uint64_t handshake_ns; /* for codecs that shake hands: from connected, or the last answer, to open; 0: 10 s */
     uint64_t first_ns;     /* from open to the first whole message; 0: no limit */
     uint64_t message_ns;   /* from a message's first byte to its last; 0: 30 s */
     uint64_t idle_ns;      /* nothing taken and nothing received; 0: no limit */

@@ -11,20 +11,20 @@ extern "C" {
 #endif
 
 typedef struct weir_stats {
-    uint64_t turns;                                   /* turns taken */
-    uint64_t sleeps;                                  /* times it slept */
-    uint64_t spins_won, spins_lost;                   /* spins that found work, that did not */
-    uint64_t long_turns;                              /* turns longer than config.long_turn_ns */
-    uint64_t late_finds;                              /* work found that nobody had rung for: stays 0 */
-    uint64_t accepted, adopted, dialed;               /* connections opened, by where they came from */
-    uint64_t dial_failures;                           /* attempts that did not open */
-    uint64_t handshake_failures;                      /* accepted, and ended before their handshake was done (by reason: closed) */
-    uint64_t turned_away;                             /* accepted and closed again: no slot or no memory */
-    uint64_t accept_pauses;                           /* times accepting paused: no slot, or no descriptors (EMFILE) */
-    uint64_t closed[WEIR_REASON_COUNT];               /* ends, by reason */
-    uint64_t messages_in, bytes_in;                   /* messages delivered to handlers; bytes received */
-    uint64_t messages_sent, bytes_sent;               /* messages accepted by sends; bytes they came to on the wire */
-    uint64_t messages_out, bytes_out;                 /* messages and bytes taken whole by the kernel */
+    uint64_t turns;                     /* turns taken */
+    uint64_t sleeps;                    /* times it slept */
+    uint64_t spins_won, spins_lost;     /* spins that found work, that did not */
+    uint64_t long_turns;                /* turns longer than config.long_turn_ns */
+    uint64_t late_finds;                /* work found that nobody had rung for: stays 0 */
+    uint64_t accepted, adopted, dialed; /* connections opened, by where they came from */
+    uint64_t dial_failures;             /* attempts that did not open */
+    uint64_t never_opened;              /* accepted, and ended before their handshake was done: late, refused, or only come for a page */
+    uint64_t turned_away;               /* accepted and closed again: no slot or no memory */
+    uint64_t accept_pauses;             /* times accepting paused: no slot, or no descriptors (EMFILE) */
+    uint64_t closed[WEIR_REASON_COUNT]; /* ends, by reason */
+    uint64_t messages_in, bytes_in;     /* messages delivered to handlers; bytes received */
+    uint64_t messages_sent, bytes_sent; /* messages accepted by sends; bytes they came to on the wire */
+    uint64_t messages_out, bytes_out;   /* messages and bytes taken whole by the kernel */
     uint64_t messages_undelivered, bytes_undelivered; /* told in close events and to own channels: sent = out + undelivered + queued */
     uint64_t sends;                                   /* send operations: messages_out / sends is the mean batch */
     uint64_t short_sends;                             /* of them, those that took only a part */

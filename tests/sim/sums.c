@@ -32,7 +32,7 @@ static void check_connections(const struct run *run, const weir_stats *stats)
     RUN_CHECK(run, stats->adopted == run->handed_over, "%" PRIu64 " were adopted, %" PRIu64 " of them opened", stats->adopted,
               run->handed_over);
 
-    ended += stats->handshake_failures;
+    ended += stats->never_opened;
     RUN_CHECK(run, ends_of(stats) == ended, "%" PRIu64 " ends are counted, %" PRIu64 " were told", ends_of(stats), ended);
 }
 

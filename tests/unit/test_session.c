@@ -298,6 +298,29 @@ START_TEST(pages_before_the_handshake)
 }
 END_TEST
 
+/* Who was given a page and wants nothing more is idle, not late; who then begins something is late. */
+START_TEST(pages_and_then_nothing)
+{
+    weir_stats stats;
+    open_rig();
+    server_options.pages = pages;
+    server.limits.handshake_ns = 30 * WEIR_MILLISECOND;
+    rig_connect(0, &server);
+    say(0, PAGE_REQUEST, sizeof PAGE_REQUEST - 1);
+    must_hear(0, PAGE_RESPONSE, sizeof PAGE_RESPONSE - 1);
+    if (_i == 1)
+        say(0, PAGE_REQUEST, 10);
+    for (int i = 0; i < 10; i++) {
+        usleep(10000);
+        rig_turn();
+    }
+    MUST_EQUAL(rig.closes[_i == 0 ? WEIR_REASON_IDLE : WEIR_REASON_HANDSHAKE_LATE], 1);
+    weir_runtime_stats(rig.runtime, &stats);
+    MUST(stats.never_opened == 0 && stats.accepted == 0); /* it was adopted: that is told */
+    rig_close();
+}
+END_TEST
+
 /* Who asks for pages and reads none of them is not asked for more than the high-water mark holds, and gets each of them when he reads. */
 START_TEST(pages_that_nobody_reads)
 {
@@ -885,6 +908,7 @@ int main(void)
     tcase_add_test(tests, a_late_handshake);
     tcase_add_test(tests, a_paused_handshake);
     tcase_add_test(tests, pages_before_the_handshake);
+    tcase_add_loop_test(tests, pages_and_then_nothing, 0, 2);
     tcase_add_test(tests, pages_that_nobody_reads);
     tcase_add_test(tests, later_and_the_same_again);
     tcase_add_test(tests, every_cut);
