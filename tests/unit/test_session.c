@@ -170,7 +170,7 @@ START_TEST(opens_when_it_is_whole)
         MUST_EQUAL(rig.opens, 0);
         MUST_EQUAL(weir_send(conn, "x", 1), -ENOTCONN);
         MUST_EQUAL(weir_send_control(conn, "x", 1), -ENOTCONN);
-        say(0, REQUEST + i, 1);
+        say(0, &REQUEST[i], 1);
     }
     MUST_EQUAL(rig.opens, 1);
     ck_assert_str_eq(seen.target, "/chat?room=1");
@@ -252,7 +252,7 @@ START_TEST(a_late_handshake)
     rig_connect(0, &server);
     for (size_t i = 0; i < 12; i++) {
         MUST(i > 3 || rig.closes[WEIR_REASON_HANDSHAKE_LATE] == 0);
-        send(rig.peers[0], REQUEST + i, 1, MSG_NOSIGNAL);
+        send(rig.peers[0], &REQUEST[i], 1, MSG_NOSIGNAL);
         usleep(10000);
         rig_turn();
     }
@@ -269,7 +269,7 @@ START_TEST(a_paused_handshake)
     weir_id id = rig_connect(0, &server);
     say(0, REQUEST, 20);
     weir_pause(rig_conn(0, id));
-    say(0, REQUEST + 20, sizeof REQUEST - 21);
+    say(0, &REQUEST[20], sizeof REQUEST - 21);
     MUST_EQUAL(rig.opens, 0);
     weir_resume(rig_conn(0, id));
     rig_turn();
@@ -855,8 +855,7 @@ START_TEST(a_server_that_is_none)
 {
     static const char *const answers[] = {
         "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n", /* the answer to another question */
+        RESPONSE, /* the answer to another question */
         "220 smtp.example ESMTP\r\n",
     };
     open_rig();
