@@ -644,6 +644,37 @@ START_TEST(we_close)
 }
 END_TEST
 
+/* More in an own channel than one send may carry, and than the socket takes: the last words wait for all of it. */
+START_TEST(we_close_behind_much)
+{
+    static char payload[1000];
+    weir_channel *channel;
+    uint32_t messages = 0, bytes = 0;
+    open_rig();
+    weir_id id = shake();
+    weir_port *port = rig_port();
+    memset(payload, 'o', sizeof payload);
+    MUST_EQUAL(weir_channel_open(port, id, &(weir_channel_options){.bytes = 1 << 20}, &channel), 0);
+    rig_turn();
+    for (; messages < 800; messages++)
+        MUST_EQUAL(weir_channel_send(channel, payload, sizeof payload), 0);
+    rig_turn();
+    weir_end(rig_conn(0, id));
+    for (int i = 0; i < 200; i++) {
+        rig_turn();
+        bytes += rig_read(0, heard + bytes, sizeof heard - bytes);
+    }
+    MUST_EQUAL(bytes, messages * (4 + sizeof payload) + 4);
+    MUST(memcmp(heard + bytes - 4, "\x88\x02\x03\xe8", 4) == 0);
+    close(rig.peers[0]);
+    rig_turn();
+    MUST_EQUAL(rig.closes[WEIR_REASON_LOCAL], 1);
+    weir_channel_close(&channel);
+    weir_port_close(&port);
+    rig_close();
+}
+END_TEST
+
 /* --- memory --- */
 
 /* A session that needs more than a slot has set aside for it: a piece of the pool, which comes home. */
@@ -920,6 +951,7 @@ int main(void)
     tcase_add_loop_test(tests, the_peer_closes, 0, 3);
     tcase_add_loop_test(tests, errors_have_their_codes, 0, (int)W_COUNT(broken));
     tcase_add_loop_test(tests, we_close, 0, 2);
+    tcase_add_test(tests, we_close_behind_much);
     tcase_add_test(tests, a_large_session);
     tcase_add_test(tests, sessions_that_cannot_be);
     tcase_add_test(tests, one_after_the_other);
