@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "proto/base64.h"
+#include "proto/deflate.h"
 #include "proto/sha1.h"
 
 #define DEFAULT_HEAD_MAX_BYTES     (UINT32_C(8) << 10)
@@ -159,17 +160,38 @@ static uint8_t handshake_choose(const weir_websocket_options *options, const wei
     return 0;
 }
 
+/* Adds a field to a head, if there is a value. */
+static uint32_t handshake_add_field(char *to, uint32_t to_bytes, const char *name, const char *value)
+{
+    return *value == '\0' ? 0 : (uint32_t)snprintf(to, to_bytes, "%s: %s\r\n", name, value);
+}
+
+/* What of permessage-deflate is agreed on; "" when nothing is. */
+static void handshake_choose_deflate(const weir_websocket_options *options, struct w_websocket *ws, const weir_http_head *head,
+                                     char answer[W_DEFLATE_ANSWER_BYTES])
+{
+    answer[0] = '\0';
+    if (!options->deflate.enabled)
+        return;
+    struct w_websocket_packing *packing = (struct w_websocket_packing *)(void *)ws; /* its session has that memory */
+    ws->state.packs = w_deflate_choose(&options->deflate, head, &packing->deflate.terms, answer);
+}
+
 static int handshake_open(const weir_websocket_options *options, struct w_websocket *ws, const weir_http_head *head, const char *key,
                           weir_session_answer *answer)
 {
-    char accept[ACCEPT_CHARACTERS];
+    char accept[ACCEPT_CHARACTERS], extension[W_DEFLATE_ANSWER_BYTES], *to = (char *)answer->data;
     handshake_accept(key, accept);
     ws->subprotocol = handshake_choose(options, head);
-    const char *subprotocol = ws->subprotocol == 0 ? "" : options->subprotocols[ws->subprotocol - 1];
-    int bytes = snprintf((char *)answer->data, sizeof answer->data,
-                         "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "Sec-WebSocket-Accept: %.*s\r\n%s%s%s\r\n", (int)sizeof accept,
-                         accept, *subprotocol == '\0' ? "" : "Sec-WebSocket-Protocol: ", subprotocol, *subprotocol == '\0' ? "" : "\r\n");
-    answer->bytes = (uint32_t)bytes;
+    handshake_choose_deflate(options, ws, head, extension);
+    uint32_t bytes =
+        (uint32_t)snprintf(to, sizeof answer->data, "HTTP/1.1 101 Switching Protocols\r\n" UPGRADE "Sec-WebSocket-Accept: %.*s\r\n",
+                           (int)sizeof accept, accept);
+    bytes += handshake_add_field(to + bytes, sizeof answer->data - bytes, "Sec-WebSocket-Protocol",
+                                 ws->subprotocol == 0 ? "" : options->subprotocols[ws->subprotocol - 1]);
+    bytes += handshake_add_field(to + bytes, sizeof answer->data - bytes, "Sec-WebSocket-Extensions", extension);
+    bytes += (uint32_t)snprintf(to + bytes, sizeof answer->data - bytes, "\r\n");
+    answer->bytes = bytes;
     ws->stage = W_WEBSOCKET_OPEN;
     return WEIR_SESSION_OPEN;
 }

@@ -13,10 +13,12 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "proto/deflate.h"
 #include "proto/mask.h"
 
 #define FIN         0x80u
 #define RESERVED    0x70u
+#define PACKED      0x40u /* RSV1, where permessage-deflate is agreed on (RFC 7692, section 6) */
 #define OPCODE      0x0fu
 #define MASK        0x80u
 #define LENGTH      0x7fu
@@ -41,6 +43,7 @@ enum opcode {
 
 #define DEFAULT_MESSAGE_MAX_BYTES (UINT32_C(1) << 20)
 #define DEFAULT_FRAGMENTS_MAX     1024u
+#define DEFAULT_PACKED_FROM_BYTES 256u
 
 static inline bool opcode_is_control(uint32_t opcode)
 {
@@ -58,8 +61,8 @@ static inline bool websocket_is_client(const weir_codec *codec)
 static bool websocket_may_begin(const weir_codec *codec, const struct w_websocket *ws, uint8_t first, uint8_t second)
 {
     uint32_t opcode = first & OPCODE;
-    bool masked = (second & MASK) != 0;
-    if ((first & RESERVED) != 0 || masked == websocket_is_client(codec))
+    bool masked = (second & MASK) != 0, may_be_packed = ws->state.packs && (opcode == TEXT || opcode == BINARY);
+    if ((first & RESERVED & ~(may_be_packed ? PACKED : 0)) != 0 || masked == websocket_is_client(codec))
         return false;
     if (opcode_is_control(opcode))
         return opcode <= PONG && (first & FIN) != 0 && (second & LENGTH) <= CONTROL_MAX;
@@ -74,6 +77,13 @@ static uint64_t websocket_long_length(const uint8_t *data, uint32_t bytes)
     return length;
 }
 
+/* How many bytes a message's frames may have: a packed one's can be somewhat more than those that are in it. */
+static uint64_t websocket_frames_max_bytes(const weir_codec *codec, const struct w_websocket *ws)
+{
+    bool packed = ws->message_kind == 0 ? (ws->first & PACKED) != 0 : ws->message_packed;
+    return packed ? (uint64_t)codec->message_max_bytes + codec->message_max_bytes / 128 + 64 : codec->message_max_bytes;
+}
+
 /* A data frame of so many bytes: is the message that it belongs to within the limits? */
 static bool websocket_is_within_limits(const weir_codec *codec, const struct w_websocket *ws, uint64_t payload_bytes)
 {
@@ -83,7 +93,7 @@ static bool websocket_is_within_limits(const weir_codec *codec, const struct w_w
     uint32_t fragments_max = options->fragments_max != 0 ? options->fragments_max : DEFAULT_FRAGMENTS_MAX;
     bool whole = (ws->first & FIN) != 0 && ws->message_kind == 0;
     uint32_t before_bytes = ws->message_kind == 0 ? 0 : ws->message_bytes, before = ws->message_kind == 0 ? 0 : ws->fragments;
-    return payload_bytes + before_bytes <= codec->message_max_bytes && (whole || before < fragments_max);
+    return payload_bytes + before_bytes <= websocket_frames_max_bytes(codec, ws) && (whole || before < fragments_max);
 }
 
 /* The head of a new frame: WEIR_CUT_MESSAGE: it is known now. */
@@ -116,8 +126,10 @@ static int websocket_cut_head(const weir_codec *codec, struct w_websocket *ws, c
     }
     if (!websocket_is_client(codec))
         memcpy(ws->key, data + head_bytes - KEY_BYTES, KEY_BYTES);
-    if (ws->message_kind == 0)
+    if (ws->message_kind == 0) {
         ws->message_bytes = ws->fragments = 0;
+        ws->message_packed = (data[0] & PACKED) != 0;
+    }
     ws->head_bytes = (uint8_t)head_bytes;
     ws->payload_bytes = (uint32_t)length;
     ws->done_bytes = 0;
@@ -137,7 +149,7 @@ static int websocket_cut_payload(const weir_codec *codec, struct w_websocket *ws
     ws->done_bytes = bytes;
     if (!websocket_is_client(codec))
         w_mask(payload + done_bytes, payload + done_bytes, bytes - done_bytes, ws->key, done_bytes);
-    if (!websocket_is_text(ws))
+    if (!websocket_is_text(ws) || ws->message_packed)
         return 0;
     if (!w_utf8_check(&ws->utf8, payload + done_bytes, bytes - done_bytes))
         return -EILSEQ;
@@ -156,7 +168,8 @@ static void websocket_cut_whole(struct w_websocket *ws)
     }
     bool first = ws->message_kind == 0;
     ws->state.kind = first ? (uint8_t)opcode : ws->message_kind;
-    ws->state.frame = !last ? WEIR_SESSION_PART : first ? WEIR_SESSION_MESSAGE : WEIR_SESSION_LAST;
+    ws->state.packed = ws->message_packed;
+    ws->state.frame = !last ? WEIR_SESSION_PART : first && !ws->message_packed ? WEIR_SESSION_MESSAGE : WEIR_SESSION_LAST;
     ws->message_kind = last ? 0 : ws->state.kind;
     ws->message_bytes += ws->payload_bytes;
     ws->fragments++;
@@ -394,6 +407,52 @@ static uint32_t websocket_farewell(const weir_codec *codec, void *memory, weir_r
     return websocket_write_control(codec, CLOSE, payload, code == 0 ? 0 : CODE_BYTES, to);
 }
 
+#ifdef WEIR_DEFLATE
+
+/* --- packed messages --- */
+
+static const weir_websocket_deflate *websocket_deflate_options(const weir_codec *codec)
+{
+    return &w_websocket_options(codec)->deflate;
+}
+
+static int websocket_unpack(const weir_codec *codec, void *memory, weir_session_heap *heap, weir_session_unpacking *unpacking)
+{
+    struct w_websocket_packing *packing = memory;
+    struct w_websocket *ws = &packing->ws;
+    int result = w_deflate_unpack(&packing->deflate, heap, websocket_deflate_options(codec), codec->message_max_bytes, unpacking);
+    if (result < 0 || ws->state.kind != TEXT)
+        return result;
+    if (!w_utf8_check(&ws->utf8, unpacking->to, unpacking->made_bytes))
+        return -EILSEQ;
+    return result == 0 && unpacking->last && !w_utf8_is_whole(&ws->utf8) ? -EILSEQ : result;
+}
+
+static uint32_t websocket_pack(const weir_codec *codec, void *memory, weir_session_heap *heap, const uint8_t *data, uint32_t bytes,
+                               uint8_t *to, weir_seal *seal)
+{
+    struct w_websocket_packing *packing = memory;
+    const weir_websocket_deflate *options = websocket_deflate_options(codec);
+    uint32_t kind = codec->settings[SETTING_KIND], from_bytes = options->from_bytes != 0 ? options->from_bytes : DEFAULT_PACKED_FROM_BYTES;
+    if (data == NULL)
+        w_deflate_forget_sent(&packing->deflate, heap);
+    if (data == NULL || bytes < from_bytes || opcode_is_control(kind))
+        return 0;
+    uint32_t packed_bytes = w_deflate_pack(&packing->deflate, heap, options, data, bytes, to);
+    if (packed_bytes > 0)
+        websocket_seal_as(codec, PACKED | kind, packed_bytes, seal); /* a server's cannot fail */
+    return packed_bytes;
+}
+
+static void websocket_close(const weir_codec *codec, void *memory, weir_session_heap *heap)
+{
+    struct w_websocket_packing *packing = memory;
+    (void)codec;
+    w_deflate_close(&packing->deflate, heap);
+}
+
+#endif
+
 static const weir_codec *websocket_as(const weir_codec *codec, uint8_t kind, weir_codec *other)
 {
     if (kind == codec->settings[SETTING_KIND])
@@ -425,6 +484,18 @@ static const weir_session websocket_client = {
     .farewell = websocket_farewell,
 };
 
+#ifdef WEIR_DEFLATE
+static const weir_session websocket_server_packing = {
+    .bytes = sizeof(struct w_websocket_packing),
+    .take = websocket_take,
+    .as = websocket_as,
+    .unpack = websocket_unpack,
+    .pack = websocket_pack,
+    .close = websocket_close,
+    .farewell = websocket_farewell,
+};
+#endif
+
 static bool websocket_options_are_good(const weir_websocket_options *options)
 {
     char request[WEIR_SESSION_ANSWER_BYTES];
@@ -432,7 +503,20 @@ static bool websocket_options_are_good(const weir_websocket_options *options)
     return w_handshake_subprotocols_are_good(options) && options->message_max_bytes <= WEIR_MESSAGE_MAX_BYTES &&
            options->head_max_bytes <= W_WEBSOCKET_HEAD_MAX_BYTES &&
            (options->kind == 0 || options->kind == WEIR_WEBSOCKET_TEXT || options->kind == WEIR_WEBSOCKET_BINARY) &&
+           w_deflate_options_are_good(&options->deflate) && !(options->client && options->deflate.enabled) &&
            (!options->client || w_handshake_write_request(options, nonce, request, sizeof request) > 0);
+}
+
+/* NULL: weir was built without it. */
+static const weir_session *websocket_session(const weir_websocket_options *options)
+{
+    if (!options->deflate.enabled)
+        return options->client ? &websocket_client : &websocket_server;
+#ifdef WEIR_DEFLATE
+    return &websocket_server_packing;
+#else
+    return NULL;
+#endif
 }
 
 int weir_codec_websocket(weir_codec *codec, const weir_websocket_options *options)
@@ -442,12 +526,15 @@ int weir_codec_websocket(weir_codec *codec, const weir_websocket_options *option
         options = &defaults;
     if (!websocket_options_are_good(options))
         return -EINVAL;
+    const weir_session *session = websocket_session(options);
+    if (session == NULL)
+        return -ENOTSUP;
     *codec = (weir_codec){
         .name = "websocket",
         .cut = websocket_cut,
         .seal = websocket_seal,
         .copy = options->client ? websocket_copy : NULL,
-        .session = options->client ? &websocket_client : &websocket_server,
+        .session = session,
         .message_max_bytes = options->message_max_bytes != 0 ? options->message_max_bytes : DEFAULT_MESSAGE_MAX_BYTES,
         .head_max_bytes = options->client ? 14 : 10,
         .boundaries = true,

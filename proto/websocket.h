@@ -2,7 +2,8 @@
 /* websocket: RFC 6455 between the bytes and the handler, without a connection. weir/websocket.h is its manual, weir/session.h what it is made for.
  *
  *   handshake.c   HTTP heads: HANDSHAKE -> OPEN
- *   websocket.c   frames:     OPEN -> CLOSED */
+ *   websocket.c   frames:     OPEN -> CLOSED
+ *   deflate.c     what is packed in them, if weir was built with it (RFC 7692); deflate_offer.c: what of it is agreed on */
 #ifndef W_WEBSOCKET_H
 #define W_WEBSOCKET_H
 
@@ -26,6 +27,7 @@ struct w_websocket {
     uint8_t head_bytes;   /* of that frame; 0: not known yet */
     uint8_t message_kind; /* of the message whose fragments are coming; 0: there is none */
     bool whole;           /* the frame is there whole, and done */
+    bool message_packed;  /* its first frame had RSV1 (RFC 7692, section 6) */
     struct w_utf8 utf8;   /* of the text that is coming */
     union {
         struct {

@@ -4,10 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <weir/session.h>
-
 #include "runtime/io/address.h"
 #include "runtime/limits.h"
+#include "runtime/session.h"
 #include "runtime/table.h"
 
 /* --- who it is --- */
@@ -102,7 +101,8 @@ static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const weir
     if (result != 0)
         return result;
     bool was_empty = conn->writer.channel.queued_bytes == 0;
-    result = w_channel_put_sealed(conn->core, &conn->writer.channel, codec, seal, data, bytes);
+    result = w_session_packs(conn) ? w_session_put(conn, codec, seal, data, bytes)
+                                   : w_channel_put_sealed(conn->core, &conn->writer.channel, codec, seal, data, bytes);
     return calls_put(conn, result, was_empty);
 }
 
@@ -228,6 +228,8 @@ int weir_commit(weir_conn *conn, uint32_t bytes)
     int result = codec->seal(codec, payload, bytes, &seal);
     if (result != 0)
         return result;
+    if (W_UNLIKELY(w_session_packs(conn)))
+        bytes = w_session_pack_in_place(conn, codec, &seal, payload, bytes);
     /* A head shorter than the longest one: the payload moves up to it. */
     if (seal.head_bytes != codec->head_max_bytes)
         memmove(place + seal.head_bytes, payload, bytes);
@@ -252,7 +254,7 @@ weir_blob *weir_hold(weir_conn *conn, const weir_message *message)
 static int calls_send_blob(weir_conn *conn, const weir_codec *codec, weir_blob *blob, uint32_t offset, uint32_t bytes)
 {
     weir_seal seal;
-    if (bytes < W_BLOB_WORTH_BYTES || codec->copy != NULL)
+    if (bytes < W_BLOB_WORTH_BYTES || codec->copy != NULL || w_session_packs(conn))
         return calls_send(conn, codec, blob->data + offset, bytes);
     int result = codec->seal(codec, blob->data + offset, bytes, &seal);
     conn->writer.reserved_bytes = 0;
@@ -279,7 +281,7 @@ static __attribute__((noinline)) int calls_forward_big(weir_conn *from, const we
     int result = w_conn_may_send(to, message->bytes + codec->head_max_bytes + codec->trailer_max_bytes);
     if (result != 0)
         return result;
-    weir_blob *blob = codec->copy != NULL ? NULL : w_reader_hold(from->core, &from->reader, message);
+    weir_blob *blob = codec->copy != NULL || w_session_packs(to) ? NULL : w_reader_hold(from->core, &from->reader, message);
     if (blob == NULL)
         return calls_send(to, codec, message->data, message->bytes);
     result = calls_send_blob(to, codec, blob, 0, message->bytes);

@@ -11,6 +11,7 @@
 #include "runtime/group.h"
 #include "runtime/limits.h"
 #include "runtime/pipe.h"
+#include "runtime/session.h"
 #include "runtime/waitlist.h"
 
 /* --- what few connections have --- */
@@ -124,7 +125,9 @@ int w_conn_take_crossed(weir_conn *conn, const void *data, uint32_t bytes, weir_
         return result;
     conn->writer.reserved_bytes = 0;
     bool was_empty = channel->queued_bytes == 0;
-    if (blob == NULL || codec->copy != NULL)
+    if (W_UNLIKELY(w_session_packs(conn)))
+        result = w_session_put(conn, codec, &seal, data, bytes);
+    else if (blob == NULL || codec->copy != NULL)
         result = w_channel_put_sealed(conn->core, channel, codec, &seal, data, bytes);
     else
         result = w_channel_put_blob(conn->core, channel, &seal, blob, offset, bytes, codec->boundaries);

@@ -5,6 +5,7 @@
 #define W_CORE_H
 
 #include <weir/runtime.h>
+#include <weir/session.h>
 
 #include "runtime/bell.h"
 #include "runtime/io/io.h"
@@ -67,6 +68,7 @@ struct w_core {
     struct w_core_origin origin;
     const weir_message *handshake; /* while on_open runs: what the peer has said before, in a codec with a session; NULL else */
     struct w_pool pool;
+    weir_session_heap session_heap; /* the same pool, for sessions */
     weir_stats stats;
     uint64_t
         assembly_bytes; /* of the pool, held by messages being put together and by bytes set aside; over config.assembly_bytes one has to go */

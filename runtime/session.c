@@ -163,6 +163,55 @@ bool w_session_waits_for_peer(const weir_conn *conn)
     return conn->opened && !conn->peer_ended && session_codec(conn)->session->waits_for_peer;
 }
 
+/* --- messages packed --- */
+
+static void *session_heap_take(weir_session_heap *heap, uint32_t bytes)
+{
+    return w_pool_take(&W_CONTAINER(heap, struct w_core, session_heap)->pool, bytes);
+}
+
+static void session_heap_give(weir_session_heap *heap, void *piece, uint32_t bytes)
+{
+    w_pool_give(&W_CONTAINER(heap, struct w_core, session_heap)->pool, piece, bytes);
+}
+
+void w_session_heap_init(struct w_core *core)
+{
+    core->session_heap = (weir_session_heap){session_heap_take, session_heap_give};
+}
+
+int w_session_put(weir_conn *conn, const weir_codec *codec, const weir_seal *seal, const void *data, uint32_t bytes)
+{
+    struct w_core *core = conn->core;
+    weir_session_heap *heap = &core->session_heap;
+    void *memory = conn->reader.session, *piece = bytes > 0 ? w_pool_take(&core->pool, bytes) : NULL;
+    weir_seal packed_seal;
+    uint32_t packed_bytes = piece == NULL ? 0 : codec->session->pack(codec, memory, heap, data, bytes, piece, &packed_seal);
+    int result = packed_bytes > 0 ? w_channel_put_sealed(core, &conn->writer.channel, codec, &packed_seal, piece, packed_bytes)
+                                  : w_channel_put_sealed(core, &conn->writer.channel, codec, seal, data, bytes);
+    if (result != 0)
+        codec->session->pack(codec, memory, heap, NULL, 0, NULL, NULL);
+    if (piece != NULL)
+        w_pool_give(&core->pool, piece, bytes);
+    return result;
+}
+
+uint32_t w_session_pack_in_place(weir_conn *conn, const weir_codec *codec, weir_seal *seal, uint8_t *data, uint32_t bytes)
+{
+    struct w_core *core = conn->core;
+    weir_seal packed_seal;
+    uint8_t *piece = bytes > 0 ? w_pool_take(&core->pool, bytes) : NULL;
+    if (piece == NULL)
+        return bytes;
+    uint32_t packed_bytes = codec->session->pack(codec, conn->reader.session, &core->session_heap, data, bytes, piece, &packed_seal);
+    if (packed_bytes > 0) {
+        memcpy(data, piece, packed_bytes);
+        *seal = packed_seal;
+    }
+    w_pool_give(&core->pool, piece, bytes);
+    return packed_bytes > 0 ? packed_bytes : bytes;
+}
+
 /* --- messages in parts --- */
 
 void w_session_drop_parts(weir_conn *conn)
@@ -202,13 +251,33 @@ static bool session_grow(weir_conn *conn, struct w_session *session, uint32_t by
     return true;
 }
 
-static bool session_append(weir_conn *conn, struct w_session *session, const weir_message *part)
+/* What is in a packed part, behind those that there are: 0 or the error. */
+static int session_unpack(weir_conn *conn, struct w_session *session, const weir_message *part, bool last)
 {
+    const weir_codec *codec = session_codec(conn);
+    weir_session_unpacking unpacking = {.data = part->data, .bytes = part->bytes, .last = last};
+    int result;
+    do {
+        if (!session_grow(conn, session, 1)) /* which doubles it */
+            return -ENOMEM;
+        unpacking.to = session->parts + session->parts_bytes;
+        unpacking.room_bytes = session->parts_room_bytes - session->parts_bytes;
+        unpacking.made_bytes = 0;
+        result = codec->session->unpack(codec, session->memory, &conn->core->session_heap, &unpacking);
+        session->parts_bytes += unpacking.made_bytes;
+    } while (result > 0);
+    return result;
+}
+
+static int session_append(weir_conn *conn, struct w_session *session, const weir_session_state *state, const weir_message *part)
+{
+    if (state->packed)
+        return session_unpack(conn, session, part, state->frame == WEIR_SESSION_LAST);
     if (!session_grow(conn, session, part->bytes))
-        return false;
+        return -ENOMEM;
     memcpy(session->parts + session->parts_bytes, part->data, part->bytes);
     session->parts_bytes += part->bytes;
-    return true;
+    return 0;
 }
 
 /* --- inbound --- */
@@ -230,12 +299,21 @@ static enum w_reader_verdict session_deliver(weir_conn *conn, weir_session_state
     return verdict;
 }
 
+/* What an error is called: of the handshake, or as if cut had said it. */
+static weir_reason session_reason(bool shaking, int error)
+{
+    return shaking ? WEIR_REASON_HANDSHAKE : error == -EMSGSIZE ? WEIR_REASON_TOO_BIG : WEIR_REASON_BAD_MESSAGE;
+}
+
 static enum w_reader_verdict session_part(weir_conn *conn, struct w_session *session, weir_session_state *state, const weir_message *part)
 {
-    if (!session->parts_whole && !session_append(conn, session, part)) {
-        w_conn_end(conn, WEIR_REASON_MEMORY, -ENOMEM);
+    int error = session->parts_whole ? 0 : session_append(conn, session, state, part);
+    if (error == -ENOMEM)
+        w_conn_end(conn, WEIR_REASON_MEMORY, error);
+    else if (error != 0)
+        w_conn_drain(conn, session_reason(false, error), error);
+    if (error != 0)
         return session_next(conn, session, state);
-    }
     if (state->frame == WEIR_SESSION_PART)
         return session_next(conn, session, state);
     session->parts_whole = true;
@@ -247,16 +325,13 @@ static enum w_reader_verdict session_part(weir_conn *conn, struct w_session *ses
     return verdict;
 }
 
-/* What an error is called: of the handshake, or as if cut had said it. */
-static weir_reason session_reason(bool shaking, int error)
-{
-    return shaking ? WEIR_REASON_HANDSHAKE : error == -EMSGSIZE ? WEIR_REASON_TOO_BIG : WEIR_REASON_BAD_MESSAGE;
-}
-
 /* The handshake is done; on_open may look at what the peer said. */
 static void session_opened(weir_conn *conn, const weir_message *said)
 {
     struct w_core *core = conn->core;
+    const weir_session_state *state = conn->reader.session;
+    if (state->packs)
+        conn->quick_bytes = 0;
     w_writer_put_first(&conn->writer);
     core->handshake = said;
     w_conn_opened(conn);
@@ -338,5 +413,8 @@ void w_session_close(weir_conn *conn)
 {
     w_session_drop_parts(conn);
     session_forget_waiting(conn);
+    const weir_codec *codec = session_codec(conn);
+    if (codec->session->close != NULL)
+        codec->session->close(codec, session_of(conn)->memory, &conn->core->session_heap);
     session_give(conn);
 }

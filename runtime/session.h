@@ -31,6 +31,18 @@ uint32_t w_session_count_others(weir_conn *conn);
 /* Is a message being put together that the reader knows nothing of? */
 bool w_session_is_in_parts(const weir_conn *conn);
 
+/* Where packed messages are made. Once for each shard. */
+void w_session_heap_init(struct w_core *core);
+/* Does what is sent go through the session's pack? */
+static inline bool w_session_packs(const weir_conn *conn)
+{
+    return w_session_is(conn) && ((const weir_session_state *)conn->reader.session)->packs;
+}
+/* w_channel_put_sealed, packed if that makes it shorter: 0 or -ENOMEM. Where w_session_packs. */
+int w_session_put(weir_conn *conn, const weir_codec *codec, const weir_seal *seal, const void *data, uint32_t bytes);
+/* The same of what lies in the channel already, and will go out: how many bytes it is then, with its seal. */
+uint32_t w_session_pack_in_place(weir_conn *conn, const weir_codec *codec, weir_seal *seal, uint8_t *data, uint32_t bytes);
+
 /* Something has gone out: what waits for the lane goes into it. */
 void w_session_sent(weir_conn *conn);
 /* Everything else has gone out, and the connection drains: true: last words have been put behind it, once. */

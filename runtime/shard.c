@@ -16,6 +16,7 @@
 #include "runtime/group.h"
 #include "runtime/limits.h"
 #include "runtime/pipe.h"
+#include "runtime/session.h"
 #include "runtime/waitlist.h"
 
 #define TAKE_BATCH      64u
@@ -168,6 +169,7 @@ int w_shard_init(weir_shard *shard, const struct w_io_engine *engine, const weir
     core->conn_freed = shard_conn_freed;
     shard->orders = orders;
     w_pool_init(&core->pool, &config->allocator, config->memory_bytes);
+    w_session_heap_init(core);
     int result = shard_open_io(shard, engine, config, error);
     if (result != 0)
         return result;

@@ -87,7 +87,8 @@ enum {
     OPTION_LIMITS,
     OPTION_PIN,
     OPTION_PLACEMENT,
-    OPTION_STATS
+    OPTION_STATS,
+    OPTION_DEFLATE
 };
 
 static const struct argp_option options[] = {
@@ -100,6 +101,10 @@ static const struct argp_option options[] = {
     {"framing", 'f', "KIND", 0,
      "frame (default: 4 bytes little-endian length, then the payload), line, raw, or websocket (which answers GET /metrics and /healthz "
      "too)",
+     0},
+    {"deflate", OPTION_DEFLATE, "keep", OPTION_ARG_OPTIONAL,
+     "With --framing websocket: pack messages for clients that offer it (permessage-deflate); --deflate=keep: and remember earlier ones, "
+     "which packs better and takes up to 300 KiB for each connection",
      0},
     {"spin-us", OPTION_SPIN, "US", 0, "Look for work so long before sleeping (default 0)", 0},
     {"max-message", OPTION_MAX_MESSAGE, "BYTES", 0, "Largest message (default: frame and websocket 1 MiB, line 64 KiB)", 0},
@@ -154,6 +159,16 @@ static error_t parse(int key, char *text, struct argp_state *state)
         if (strcmp(text, "kernel") != 0 && strcmp(text, "round-robin") != 0)
             argp_error(state, "--placement wants kernel or round-robin, not '%s'", text);
         settings.listening.placement = text[0] == 'r' ? WEIR_PLACEMENT_ROUND_ROBIN : WEIR_PLACEMENT_KERNEL;
+        return 0;
+    case OPTION_DEFLATE:
+        if (text != NULL && strcmp(text, "keep") != 0)
+            argp_error(state, "--deflate wants nothing, or =keep, not '%s'", text);
+        websocket.deflate.enabled = true;
+        websocket.deflate.keep_sent = websocket.deflate.keep_received = text != NULL;
+        return 0;
+    case ARGP_KEY_END:
+        if (websocket.deflate.enabled && strcmp(settings.framing, "websocket") != 0)
+            argp_error(state, "--deflate goes with --framing websocket, not %s", settings.framing);
         return 0;
     default:
         return ARGP_ERR_UNKNOWN;
@@ -213,7 +228,12 @@ int main(int argc, char **argv)
                                      NULL,
                                      NULL};
     argp_parse(&argp, argc, argv, 0, NULL, NULL);
-    if (choose_codec() != 0) {
+    int chosen = choose_codec();
+    if (chosen == -ENOTSUP) {
+        fputs("weir-echo: --deflate: weir was built without it (cmake -DWEIR_DEFLATE=ON, with zlib)\n", stderr);
+        return 1;
+    }
+    if (chosen != 0) {
         fprintf(stderr, "weir-echo: --framing wants frame, line, raw or websocket, not '%s' (or --max-message does not suit it)\n",
                 settings.framing);
         return 2;

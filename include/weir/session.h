@@ -34,7 +34,26 @@ typedef struct weir_session_state {
      * frame again, wherever it lies then, and has to give the same answer without doing anything twice. */
     uint8_t frame;
     uint8_t kind; /* the message's: weir_message.kind */
+    bool packed;  /* cut says it with PART and LAST: what the frame holds is packed; weir puts together what `unpack` makes of it */
+    bool packs;   /* said with OPEN: what is sent goes through `pack` */
 } weir_session_state;
+
+/* Memory for a session beside its own: the shard's, counted and bounded. Stays where it is as long as the connection. */
+typedef struct weir_session_heap weir_session_heap;
+struct weir_session_heap {
+    void *(*take)(weir_session_heap *heap, uint32_t bytes); /* aligned to 64; NULL: there is none */
+    void (*give)(weir_session_heap *heap, void *piece, uint32_t bytes);
+};
+
+/* What `unpack` is given, and says. */
+typedef struct weir_session_unpacking {
+    const uint8_t *data; /* what is left of the frame's payload: unpack moves on */
+    uint32_t bytes;
+    bool last;           /* this frame is the message's last */
+    uint8_t *to;         /* room for what is made */
+    uint32_t room_bytes; /* at least 1 */
+    uint32_t made_bytes; /* 0 before */
+} weir_session_unpacking;
 
 /* What `take` and `begin` want to be done. */
 typedef enum weir_session_verdict {
@@ -71,6 +90,16 @@ typedef struct weir_session {
     /* The codec that seals messages of a kind (weir_send_kind, weir_forward): `codec` when it is its own kind, or one made in `other`; NULL: there is no such kind.
      * A NULL function: there are none. Any thread. */
     const weir_codec *(*as)(const weir_codec *codec, uint8_t kind, weir_codec *other);
+    /* Makes what is in a packed frame: 0: all of it is taken, and made; 1: there is no room for more: once again with new room; or a negative errno, as of cut, or
+     * -ENOMEM. NULL: cut calls nothing packed. */
+    int (*unpack)(const weir_codec *codec, void *memory, weir_session_heap *heap, weir_session_unpacking *unpacking);
+    /* A message that `codec` (made by `as`, perhaps) has sealed is about to be sent by the connection's shard, with weir/conn.h's calls: what own channels and groups
+     * send goes out as it is. Packs it into `to`, which has room for as many bytes, and fills `seal` anew: how many bytes these are, or 0: it goes out as it is.
+     * data NULL: the one before is not sent after all, and nothing may refer to it. NULL: nothing is packed. */
+    uint32_t (*pack)(const weir_codec *codec, void *memory, weir_session_heap *heap, const uint8_t *data, uint32_t bytes, uint8_t *to,
+                     weir_seal *seal);
+    /* The connection is over: all that was taken of the heap is given back. NULL: nothing ever is. */
+    void (*close)(const weir_codec *codec, void *memory, weir_session_heap *heap);
     /* The connection drains, and everything else has gone out: the last bytes, 0 for none. `error` as in the close event. NULL: none. Not before OPEN. */
     uint32_t (*farewell)(const weir_codec *codec, void *memory, weir_reason reason, int error, uint8_t to[WEIR_SESSION_FAREWELL_BYTES]);
 } weir_session;

@@ -17,6 +17,9 @@
  *   HANDLER         1011                                            PEER      the peer's own; none when it said none
  *   all others      none: the connection is not closed by agreement (the peer's library calls it 1006)
  *
+ * Clients that offer it may pack what they send, and get what is worth it packed (permessage-deflate, RFC 7692), when options.deflate says so: a server's only, and
+ * only where weir was built with it (-DWEIR_DEFLATE=ON, zlib).
+ *
  * A group's message is sealed once: clients in a group (rare) send it under one mask. weir_pipe() to another shard does not carry a message's kind.
  *
  * What weir sends by itself (handshake, pong, Close) counts as messages sent, and what is no message (ping, pong, Close, fragments) not as messages received. */
@@ -38,6 +41,22 @@ typedef enum weir_websocket_kind {
     WEIR_WEBSOCKET_PING = 9, /* with weir_send_control_kind() only, of at most 125 bytes: the peer answers, so the connection is not idle */
 } weir_websocket_kind;
 
+/* permessage-deflate (RFC 7692). Nothing is kept between messages unless it is asked for: then a connection costs no memory for it while it is idle.
+ * Handlers see messages as they were before they were packed; limits.message_max_bytes is about these. Own channels' and groups' messages go out as they are. */
+typedef struct weir_websocket_deflate {
+    bool enabled; /* false, the default: what clients offer is declined */
+    /* Context takeover (section 7.1.1): later messages may refer to earlier ones. Similar messages become much shorter by it, and each connection holds, from its
+     * first packed message on, of the shard's memory: */
+    bool keep_sent;     /* about 256 KiB (window 2^15; 8 KiB with 2^9), if the client does not forbid it */
+    bool keep_received; /* about 48 KiB (2^15), if the client does not say that it will not make use of it */
+    uint8_t
+        window_bits_sent; /* how far back one may refer, 2^8 to 2^15 bytes (section 7.1.2): 8 to 15, or less if the client says so; 0: 15 */
+    uint8_t window_bits_received; /* the same of what clients send. A client that does not offer client_max_window_bits uses 15; 0: 15 */
+    uint8_t level;                /* 1, the fastest, to 9, the shortest; 0: 1 */
+    uint32_t from_bytes;          /* shorter messages are sent as they are; 0: 256 */
+    uint32_t ratio_max; /* a message may unpack to 64 KiB, or to so many times its bytes: else it is WEIR_REASON_TOO_BIG; 0: 256 */
+} weir_websocket_deflate;
+
 /* Zero is the default everywhere. What it points to has to stay as long as the protocol that the codec is part of. */
 typedef struct weir_websocket_options {
     bool client;                /* for weir_dial; false: for weir_listen */
@@ -56,6 +75,7 @@ typedef struct weir_websocket_options {
     /* What it answers to a plain GET (or HEAD) beside the handshakes; ended by an entry without path; what is not among them is 404. NULL: 426 for all. */
     const weir_http_page *pages;
     void *user; /* for allow and random */
+    weir_websocket_deflate deflate;
 
     /* --- a client's --- */
     const char *host;   /* what the Host field says; needed */
@@ -68,7 +88,8 @@ typedef struct weir_websocket_options {
 } weir_websocket_options;
 
 /* Fills `codec`, which keeps `options` by its pointer; NULL: a server of text with all defaults. -EINVAL: options that cannot be (a limit over
- * WEIR_MESSAGE_MAX_BYTES, a kind that is none, a client without host, fields that HTTP does not allow, a request over 1 KiB). */
+ * WEIR_MESSAGE_MAX_BYTES, a kind that is none, a client without host, fields that HTTP does not allow, a request over 1 KiB,
+ * deflate of a client, or with numbers out of their ranges). -ENOTSUP: deflate, and weir was built without it. */
 int weir_codec_websocket(weir_codec *codec, const weir_websocket_options *options);
 
 /* --- what a handler asks and does beside weir/conn.h; on the connection's shard --- */

@@ -4,8 +4,8 @@
 
 usage: run.py BUILD CLIENT
 
-CLIENT is one of curl, websockets, ws: starts BUILD/tools/weir-echo --framing websocket and lets the client's program loose on it; or ws-server: starts
-a server made of npm's ws, and lets BUILD/tests/clients/dialer loose on that. A client that is not installed fails the test, with a sentence."""
+CLIENT is one of curl, websockets, ws: starts BUILD/tools/weir-echo --framing websocket and lets the client's program loose on it; websockets-deflate,
+ws-deflate: the same with --deflate, and then with --deflate=keep; or ws-server: starts a server made of npm's ws, and lets BUILD/tests/clients/dialer loose on that. A client that is not installed fails the test, with a sentence."""
 
 import os
 import shutil
@@ -17,12 +17,18 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 PATIENCE_S = 100
 MESSAGE_MAX_BYTES = 1 << 20
+DEBIANS = "/usr/bin/python3"  # where Debian's packages are
+HOW = ("", "=keep")
 NODE_MODULES = os.path.join(ROOT, "build", "npm", "node_modules")
 
 
 def need(there, what):
     if not there:
         sys.exit(f"run.py: {what} is not installed: tools/prepare check installs it")
+
+
+def need_websockets():
+    need(subprocess.run([DEBIANS, "-c", "import websockets"], check=False, stderr=subprocess.DEVNULL).returncode == 0, "python3-websockets")
 
 
 def address_of(server):
@@ -62,11 +68,17 @@ def main():
         need(shutil.which("curl"), "curl")
         run(echo, lambda address: [sys.executable, os.path.join(HERE, "curl.py"), address])
     elif client == "websockets":
-        debians = "/usr/bin/python3"  # where Debian's packages are
-        need(subprocess.run([debians, "-c", "import websockets"], check=False, stderr=subprocess.DEVNULL).returncode == 0, "python3-websockets")
-        run(echo, lambda address: [debians, os.path.join(HERE, "websockets_client.py"), address])
+        need_websockets()
+        run(echo, lambda address: [DEBIANS, os.path.join(HERE, "websockets_client.py"), address])
     elif client == "ws":
         run(echo, lambda address: node("ws_client.mjs", address))
+    elif client == "websockets-deflate":
+        need_websockets()
+        for how in HOW:
+            run(echo + ["--deflate" + how], lambda address, how=how: [DEBIANS, os.path.join(HERE, "websockets_deflate.py"), address, how])
+    elif client == "ws-deflate":
+        for how in HOW:
+            run(echo + ["--deflate" + how], lambda address, how=how: node("ws_deflate.mjs", address, how))
     elif client == "ws-server":
         run(node("ws_server.mjs"), lambda address: [os.path.join(build, "tests", "clients", "dialer"), address])
     else:
