@@ -3,7 +3,7 @@
  * bytes are divided; a frame that is asked for twice is the same; what comes out comes out again when the other role has sealed it.
  *
  * Input: [how][message_max_bytes: 2][sizes of pieces ...][the stream ...]; how: the number of sizes in bits 0 to 2, 3: a client's, 4: before the handshake,
- * 5: few fragments. */
+ * 5: few fragments, 6: a small head, 7: messages may be packed (RFC 7692; what is in them: fuzz_deflate.c). */
 #include <errno.h>
 #include <string.h>
 
@@ -51,6 +51,7 @@ static bool not_random(void *user, uint8_t *to, uint32_t bytes)
 }
 
 static weir_websocket_options options;
+static bool may_be_packed;
 
 struct ear {
     weir_codec codec;
@@ -69,6 +70,7 @@ static void ear_start(struct ear *ear, bool client, bool open)
     FUZZ_CHECK(ear->codec.session->bytes == sizeof ear->ws);
     if (open)
         ear->ws.stage = W_WEBSOCKET_OPEN;
+    ear->ws.state.packs = may_be_packed;
 }
 
 /* In memory of exactly that size, so that whoever looks beyond it is found. */
@@ -117,7 +119,7 @@ static void ear_frame(struct ear *ear, struct said *said, const weir_cut *cut)
         ear_own(ear, said, payload, cut->payload_bytes);
     } else {
         say(said, frame == WEIR_SESSION_MESSAGE ? 'm' : frame == WEIR_SESSION_PART ? 'c' : 'l', payload, cut->payload_bytes);
-        say_number(said, 'k', kind);
+        say_number(said, 'k', kind | (ear->ws.state.packed ? 0x40 : 0));
     }
     ear->ws.state.frame = WEIR_SESSION_UNKNOWN;
     ear->begin += cut->frame_bytes;
@@ -167,6 +169,7 @@ struct book {
     uint8_t text[STREAM_MAX]; /* of the message that is coming */
     uint32_t text_bytes, message_bytes, parts;
     uint8_t kind; /* of that; 0: none */
+    bool packed;
 };
 
 /* Table 3-7 of the Unicode Standard. 0: it is UTF-8; 1: and may go on; -1: it is none. */
@@ -235,13 +238,15 @@ static bool book_error(struct book *book, int error)
 }
 
 /* The payload of a data frame, or as much of it as there is. True: it goes on. */
-static bool book_data(struct book *book, bool last, uint8_t opcode, const uint8_t *payload, uint32_t bytes, bool whole)
+static bool book_data(struct book *book, bool last, uint8_t opcode, bool packed, const uint8_t *payload, uint32_t bytes, bool whole)
 {
     bool first = opcode != 0;
     uint8_t kind = first ? opcode : book->kind;
-    if (first)
+    if (first) {
         book->text_bytes = book->message_bytes = book->parts = 0;
-    if (kind == 1) {
+        book->packed = packed;
+    }
+    if (kind == 1 && !book->packed) {
         memcpy(book->text + book->text_bytes, payload, bytes);
         book->text_bytes += bytes;
         int utf8 = book_utf8(book->text, book->text_bytes);
@@ -250,8 +255,8 @@ static bool book_data(struct book *book, bool last, uint8_t opcode, const uint8_
     }
     if (!whole)
         return false;
-    say(book->said, last && first ? 'm' : last ? 'l' : 'c', payload, bytes);
-    say_number(book->said, 'k', kind);
+    say(book->said, last && first && !book->packed ? 'm' : last ? 'l' : 'c', payload, bytes);
+    say_number(book->said, 'k', kind | (book->packed ? 0x40 : 0));
     book->kind = last ? 0 : kind;
     book->message_bytes += bytes;
     book->parts++;
@@ -261,7 +266,8 @@ static bool book_data(struct book *book, bool last, uint8_t opcode, const uint8_
 static bool book_may_stand(const struct book *book, uint8_t first)
 {
     uint8_t opcode = first & 15;
-    return (first & 0x70) == 0 && (opcode <= 2 || (opcode >= 8 && opcode <= 10 && first >= 0x80)) &&
+    uint8_t reserved = may_be_packed && (opcode == 1 || opcode == 2) ? 0x30 : 0x70;
+    return (first & reserved) == 0 && (opcode <= 2 || (opcode >= 8 && opcode <= 10 && first >= 0x80)) &&
            (opcode >= 8 || (opcode == 0) == (book->kind != 0));
 }
 
@@ -280,9 +286,9 @@ static uint32_t book_frame(struct book *book, bool client, const weir_codec *cod
     if ((more == 2 && length < 126) || (more == 8 && (length < 65536 || length >> 63 != 0)))
         return book_error(book, -EBADMSG);
     uint32_t before = opcode == 0 ? book->message_bytes : 0, parts = opcode == 0 ? book->parts : 0;
-    bool alone = opcode != 0 && first >= 0x80;
-    if (opcode < 8 &&
-        (length > codec->message_max_bytes - before || (!alone && parts >= (options.fragments_max != 0 ? options.fragments_max : 1024))))
+    bool alone = opcode != 0 && first >= 0x80, packed = opcode == 0 ? book->packed : (first & 0x40) != 0;
+    uint64_t most = codec->message_max_bytes + (packed ? codec->message_max_bytes / 128 + 64 : 0);
+    if (opcode < 8 && (length > most - before || (!alone && parts >= (options.fragments_max != 0 ? options.fragments_max : 1024))))
         return book_error(book, -EMSGSIZE);
     const uint8_t *key = data + head;
     head += client ? 0 : 4;
@@ -294,7 +300,7 @@ static uint32_t book_frame(struct book *book, bool client, const weir_codec *cod
         payload[i] = client ? data[head + i] : data[head + i] ^ key[i % 4];
     if (opcode >= 8)
         return whole && book_control(book, client, opcode, payload, there) ? head + there : 0;
-    return book_data(book, first >= 0x80, opcode, payload, there, whole) ? head + there : 0;
+    return book_data(book, first >= 0x80, opcode, packed, payload, there, whole) ? head + there : 0;
 }
 
 static void book_run(struct said *said, bool client, const uint8_t *stream, uint32_t bytes)
@@ -358,6 +364,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
     options = (weir_websocket_options){.host = "fuzz", .message_max_bytes = message_max_bytes, .random = not_random};
     options.fragments_max = how & 32 ? FEW : 0;
     options.head_max_bytes = how & 64 ? 200 : 0;
+    may_be_packed = how & 128;
     run(&whole, client && open, open, stream, (uint32_t)stream_bytes, NULL, 0);
     run(&other, client && open, open, stream, (uint32_t)stream_bytes, &one, 1);
     FUZZ_CHECK(whole.bytes == other.bytes && memcmp(whole.data, other.data, whole.bytes) == 0);
