@@ -5,7 +5,8 @@
 usage: run.py BUILD CLIENT
 
 CLIENT is one of curl, websockets, ws: starts BUILD/tools/weir-echo --framing websocket and lets the client's program loose on it; websockets-deflate,
-ws-deflate: the same with --deflate, and then with --deflate=keep; or ws-server: starts a server made of npm's ws, and lets BUILD/tests/clients/dialer loose on that. A client that is not installed fails the test, with a sentence."""
+ws-deflate: the same with --deflate, and then with --deflate=keep; chromium: headless Chromium at BUILD/tools/weir-chat's
+page (chat_page.py), with screenshots in BUILD/tests/clients; or ws-server: starts a server made of npm's ws, and lets BUILD/tests/clients/dialer loose on that. A client that is not installed fails the test, with a sentence."""
 
 import os
 import shutil
@@ -79,6 +80,11 @@ def main():
     elif client == "ws-deflate":
         for how in HOW:
             run(echo + ["--deflate" + how], lambda address, how=how: node("ws_deflate.mjs", address, how))
+    elif client == "chromium":
+        need(shutil.which("chromium"), "chromium")
+        need(shutil.which("chromedriver"), "chromium-driver")
+        page = [sys.executable, os.path.join(HERE, "chat_page.py"), os.path.join(build, "tools", "weir-chat"), os.path.join(build, "tests", "clients")]
+        sys.exit(subprocess.run(page, timeout=2 * PATIENCE_S, check=False).returncode)
     elif client == "ws-server":
         run(node("ws_server.mjs"), lambda address: [os.path.join(build, "tests", "clients", "dialer"), address])
     else:

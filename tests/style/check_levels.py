@@ -77,8 +77,8 @@ def fault_of(name, quote, target):
             target in ("weir/codec.h", "weir/base.h", "weir/http.h", "weir/session.h", "weir/websocket.h") or (is_libc(target) and target != "pthread.h"))
         return None if good else 'a codec includes <weir/codec.h>, <weir/base.h>, "proto/..." and libc only'
     if name.startswith("tools/"):
-        good = quote == "<" and (target.startswith("weir/") or is_libc(target))
-        return None if good else "a tool is an example: it includes <weir/...> and libc only"
+        good = ("/" not in target or target.startswith("chat/")) if quote == '"' else target.startswith("weir/") or is_libc(target)
+        return None if good else "a tool is an example: it includes <weir/...>, libc, and its own files only"
     good = target.startswith("perf/") or "/" not in target if quote == '"' else is_libc(target)
     if name in EMBEDDED:
         good = good or target.startswith("weir/") or target == "runtime/spsc.h"
