@@ -10,6 +10,7 @@
 
 #include <weir/weir.h>
 
+#include "chance.h"
 #include "runtime/base.h"
 #include "web.h"
 
@@ -365,40 +366,83 @@ END_TEST
 
 /* --- full --- */
 
+static uint8_t stream[4 << 20];
+
+/* Frames, packed or not, each the payload's first bytes: how many. */
+static uint32_t count_messages(uint32_t bytes)
+{
+    static uint8_t frame[300000], back[300000];
+    uint32_t count = 0;
+    for (uint32_t at = 0; at < bytes; count++) {
+        bool packed = (stream[at] & PACKED) != 0;
+        uint32_t more = stream[at + 1] == 127 ? 8 : stream[at + 1] == 126 ? 2 : 0, length = more == 0 ? stream[at + 1] : 0, got;
+        MUST_EQUAL(stream[at] & ~PACKED, FIN | TEXT);
+        for (uint32_t i = 0; i < more; i++)
+            length = length << 8 | stream[at + 2 + i];
+        MUST(at + 2 + more + length <= bytes);
+        memcpy(frame, stream + at + 2 + more, length);
+        at += 2 + more + length;
+        if (packed) {
+            memcpy(frame + length, "\0\0\xff\xff", 4);
+            unpacker.next_in = frame;
+            unpacker.avail_in = length + 4;
+            unpacker.next_out = back;
+            unpacker.avail_out = sizeof back;
+            MUST_EQUAL(inflate(&unpacker, Z_SYNC_FLUSH), Z_OK);
+        }
+        got = packed ? (uint32_t)sizeof back - unpacker.avail_out : length;
+        MUST(memcmp(packed ? back : frame, payload, got) == 0);
+    }
+    return count;
+}
+
 /* Refused for a full channel: it was not packed, and what follows is understood. */
 START_TEST(refused_sends)
 {
-    static uint8_t all[1 << 20];
-    uint32_t sent = 0, got = 0, bytes = 0;
+    uint32_t sent = 0, bytes = 0;
     fill_payload();
     open_rig(true);
-    server.limits.high_water_bytes = 4096;
-    server.limits.low_water_bytes = 1024;
+    server.limits.high_water_bytes = 512;
+    server.limits.low_water_bytes = 128;
     weir_conn *conn = rig_conn(0, shake());
     for (uint32_t i = 0; i < 1000; i++) {
-        sent += weir_send(conn, payload + i, 2000) == 0;
+        sent += weir_send(conn, payload, 1000 + i) == 0;
         if (i % 100 == 99) {
             rig_turn();
-            bytes += rig_read(0, all + bytes, sizeof all - bytes);
+            bytes += rig_read(0, stream + bytes, (uint32_t)sizeof stream - bytes);
         }
     }
     MUST(sent < 1000 && sent > 20);
-    unpacker.avail_in = 0;
-    for (uint32_t at = 0; at < bytes; got++) {
-        static uint8_t piece[3000], back[3000];
-        uint32_t head = all[at + 1] == 126 ? 4 : 2, length = head == 4 ? (uint32_t)all[at + 2] << 8 | all[at + 3] : all[at + 1];
-        MUST_EQUAL(all[at], FIN | PACKED | TEXT);
-        memcpy(piece, all + at + head, length);
-        memcpy(piece + length, "\0\0\xff\xff", 4);
-        unpacker.next_in = piece;
-        unpacker.avail_in = length + 4;
-        unpacker.next_out = back;
-        unpacker.avail_out = sizeof back;
-        MUST_EQUAL(inflate(&unpacker, Z_SYNC_FLUSH), Z_OK);
-        MUST_EQUAL(unpacker.avail_out, sizeof back - 2000);
-        at += head + length;
+    MUST_EQUAL(count_messages(bytes), sent);
+    close_rig();
+}
+END_TEST
+
+/* Refused for want of memory, when it was packed already: nothing that comes later refers to it. */
+START_TEST(packed_and_not_sent)
+{
+    struct chance chance = {1};
+    for (uint32_t i = 0; i < sizeof payload; i++)
+        payload[i] = (char)('a' + chance_below(&chance, 16)); /* half of the bytes, whatever one does */
+    open_rig(true);
+    weir_conn *conn = rig_conn(0, shake());
+    uint32_t sent = 0, bytes = 0;
+    for (int i = 0; i < 40; i++) {
+        rig.allocations_left = i % 4;
+        sent += weir_send(conn, payload, 60000 + (uint32_t)i * 1000) == 0;
+        rig.allocations_left = -1;
+        sent += weir_send(conn, payload, 1000) == 0;
+        if (i % 4 == 3) {
+            rig_turn();
+            bytes += rig_read(0, stream + bytes, (uint32_t)sizeof stream - bytes);
+        }
     }
-    MUST_EQUAL(got, sent);
+    for (int i = 0; i < 50; i++) {
+        rig_turn();
+        bytes += rig_read(0, stream + bytes, (uint32_t)sizeof stream - bytes);
+    }
+    MUST(sent < 80 && sent >= 40);
+    MUST_EQUAL(count_messages(bytes), sent);
     close_rig();
 }
 END_TEST
@@ -439,6 +483,7 @@ int main(void)
     tcase_add_test(tests, nothing_agreed_on);
     tcase_add_loop_test(tests, bombs, 0, 3);
     tcase_add_test(tests, refused_sends);
+    tcase_add_test(tests, packed_and_not_sent);
     tcase_add_loop_test(tests, without_memory, 0, 60);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
