@@ -69,6 +69,8 @@ struct w_core {
     const weir_message *handshake; /* while on_open runs: what the peer has said before, in a codec with a session; NULL else */
     struct w_pool pool;
     weir_session_heap session_heap; /* the same pool, for sessions */
+    uint64_t unpacked_turn;         /* the last turn in which a session has unpacked something (stats.turns), */
+    uint64_t unpacked_bytes;        /* and how much */
     weir_stats stats;
     uint64_t
         assembly_bytes; /* of the pool, held by messages being put together and by bytes set aside; over config.assembly_bytes one has to go */

@@ -4,7 +4,7 @@
  * Road:    SHAKING: frame -> take -> answers -> OPEN -> on_open. Then message -> the handler, where it lies; parts -> one piece of memory -> the handler; a question
  *          -> its answer into the control lane. Draining -> the farewell goes out behind everything else.
  * Ditches: handler answers WEIR_LATER -> the same frame again, its memory as it is; an answer waits in the lane -> the newest takes the place of the one that waits
- *          behind it; answers pile up before OPEN -> delivery stops at the high-water mark; no memory -> the connection ends. */
+ *          behind it; more unpacked than is good for the others -> the next turn; answers pile up before OPEN -> delivery stops at the high-water mark; no memory -> the connection ends. */
 #include "runtime/session.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 
 #define SESSION_CONTROL_MAX_BYTES 256u
 #define SESSION_PARTS_MIN_BYTES   1024u
+#define SESSION_UNPACK_BYTES      (UINT32_C(1) << 20) /* in one turn; what is more waits for the next: a few bytes can be many */
 
 /* A control answer that waits for the lane to be empty. */
 struct session_waiting {
@@ -265,8 +266,24 @@ static int session_unpack(weir_conn *conn, struct w_session *session, const weir
         unpacking.made_bytes = 0;
         result = codec->session->unpack(codec, session->memory, &conn->core->session_heap, &unpacking);
         session->parts_bytes += unpacking.made_bytes;
+        conn->core->unpacked_bytes += unpacking.made_bytes;
     } while (result > 0);
     return result;
+}
+
+/* Has so much been unpacked in this turn that others have to have theirs first? Then it comes again in the next. */
+static bool session_has_unpacked_enough(weir_conn *conn)
+{
+    struct w_core *core = conn->core;
+    if (core->unpacked_turn != core->stats.turns) {
+        core->unpacked_turn = core->stats.turns;
+        core->unpacked_bytes = 0;
+    }
+    if (core->unpacked_bytes < SESSION_UNPACK_BYTES)
+        return false;
+    conn->later = true;
+    w_conn_schedule(conn, W_CONN_DO_AGAIN);
+    return true;
 }
 
 static int session_append(weir_conn *conn, struct w_session *session, const weir_session_state *state, const weir_message *part)
@@ -307,6 +324,8 @@ static weir_reason session_reason(bool shaking, int error)
 
 static enum w_reader_verdict session_part(weir_conn *conn, struct w_session *session, weir_session_state *state, const weir_message *part)
 {
+    if (state->packed && !session->parts_whole && session_has_unpacked_enough(conn))
+        return W_READER_AGAIN;
     int error = session->parts_whole ? 0 : session_append(conn, session, state, part);
     if (error == -ENOMEM)
         w_conn_end(conn, WEIR_REASON_MEMORY, error);

@@ -42,19 +42,20 @@ typedef enum weir_websocket_kind {
 } weir_websocket_kind;
 
 /* permessage-deflate (RFC 7692). Nothing is kept between messages unless it is asked for: then a connection costs no memory for it while it is idle.
- * Handlers see messages as they were before they were packed; limits.message_max_bytes is about these. Own channels' and groups' messages go out as they are. */
+ * Handlers see messages as they were before they were packed, and message_max_bytes is about these; a shard unpacks
+ * about 1 MiB in a turn, and the rest in the next ones. Own channels' and groups' messages go out as they are. */
 typedef struct weir_websocket_deflate {
     bool enabled; /* false, the default: what clients offer is declined */
     /* Context takeover (section 7.1.1): later messages may refer to earlier ones. Similar messages become much shorter by it, and each connection holds, from its
      * first packed message on, of the shard's memory: */
-    bool keep_sent;     /* about 256 KiB (window 2^15; 8 KiB with 2^9), if the client does not forbid it */
-    bool keep_received; /* about 48 KiB (2^15), if the client does not say that it will not make use of it */
-    uint8_t
-        window_bits_sent; /* how far back one may refer, 2^8 to 2^15 bytes (section 7.1.2): 8 to 15, or less if the client says so; 0: 15 */
-    uint8_t window_bits_received; /* the same of what clients send. A client that does not offer client_max_window_bits uses 15; 0: 15 */
-    uint8_t level;                /* 1, the fastest, to 9, the shortest; 0: 1 */
-    uint32_t from_bytes;          /* shorter messages are sent as they are; 0: 256 */
-    uint32_t ratio_max; /* a message may unpack to 64 KiB, or to so many times its bytes: else it is WEIR_REASON_TOO_BIG; 0: 256 */
+    bool keep_sent;     /* about 270 KiB (window 2^15; 12 KiB with 2^9), if the client does not forbid it */
+    bool keep_received; /* about 40 KiB (2^15), if the client does not say that it will not make use of it */
+    /* How far back one may refer, 2^8 to 2^15 bytes (section 7.1.2): 8 to 15, or less if the client says so; 0: 15. Of what clients send, 15 for those that do not
+     * offer client_max_window_bits. */
+    uint8_t window_bits_sent, window_bits_received;
+    uint8_t level;       /* 1, the fastest, to 9, the shortest; 0: 1. It is the shard's time: others on it wait meanwhile */
+    uint32_t from_bytes; /* shorter messages are sent as they are; 0: 256 */
+    uint32_t ratio_max;  /* a message may unpack to 64 KiB, or to so many times its bytes: else it is WEIR_REASON_TOO_BIG; 0: 256 */
 } weir_websocket_deflate;
 
 /* Zero is the default everywhere. What it points to has to stay as long as the protocol that the codec is part of. */

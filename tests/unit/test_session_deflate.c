@@ -364,6 +364,32 @@ START_TEST(bombs)
 }
 END_TEST
 
+/* Few bytes that become many do not keep the others from their turn: only so much is unpacked in each. */
+START_TEST(a_turn_is_bounded)
+{
+    static uint8_t zeros[200 * 1024], frames[40000];
+    uint64_t sleep_ns;
+    uint32_t bytes = 0, turns = 0;
+    open_rig(_i == 1);
+    options.deflate.ratio_max = 2000;
+    shake();
+    shake();
+    for (int i = 0; i < 30; i++)
+        bytes += masked(frames + bytes, FIN | PACKED | BINARY, room, pack(zeros, sizeof zeros, room, sizeof room));
+    MUST_EQUAL(send(rig.peers[0], frames, bytes, MSG_NOSIGNAL), bytes);
+    while (seen.messages == 0)
+        weir_turn(rig.shards[0], &sleep_ns);
+    MUST_EQUAL(send(rig.peers[1], frames, masked(frames, FIN | TEXT, "I too", 5), MSG_NOSIGNAL), 11);
+    for (uint32_t before = 0; seen.messages < 31; before = seen.messages, turns++) {
+        MUST(seen.messages - before <= 7 && turns < 50);
+        weir_turn(rig.shards[0], &sleep_ns);
+        MUST(seen.messages == 31 || sleep_ns == 0);
+    }
+    MUST(turns >= 4);
+    close_rig();
+}
+END_TEST
+
 /* --- full --- */
 
 static uint8_t stream[4 << 20];
@@ -482,6 +508,7 @@ int main(void)
     tcase_add_loop_test(tests, broken_ones, 0, (int)W_COUNT(broken));
     tcase_add_test(tests, nothing_agreed_on);
     tcase_add_loop_test(tests, bombs, 0, 3);
+    tcase_add_loop_test(tests, a_turn_is_bounded, 0, 2);
     tcase_add_test(tests, refused_sends);
     tcase_add_test(tests, packed_and_not_sent);
     tcase_add_loop_test(tests, without_memory, 0, 60);
