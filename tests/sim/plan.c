@@ -84,6 +84,11 @@ static void plan_codec(struct run *run)
     } else if (plan->kind == RUN_KIND_WEB) {
         plan->web = (weir_websocket_options){.kind = WEIR_WEBSOCKET_BINARY, .message_max_bytes = plan->message_max_bytes};
         plan->web_client = plan->web;
+#ifdef WEIR_DEFLATE
+        plan->web.deflate = (weir_websocket_deflate){.enabled = run->seed % 3 == 0, .from_bytes = UINT32_MAX};
+        if (plan->web.deflate.enabled) /* what is packed lies beside what is made of it */
+            plan->config.assembly_bytes *= 4;
+#endif
         plan->web_client.client = true;
         plan->web_client.host = "echo.test";
         plan->web_client.random = random_bytes;

@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: MIT */
-/* web: what clients of a WebSocket echo say and hear. They say masked frames, messages in fragments, pings in between; what comes back is the server's answer to the
+/* web: what clients of a WebSocket echo say and hear. They say masked frames, messages in fragments, packed ones (where weir was built with that, and then in every
+ * third run: not by a draw, so that a seed is the same in every build but for that), pings in between; what comes back is the server's answer to the
  * handshake, then each message in one frame: known beforehand byte for byte, but for the pongs, of which there may be fewer than pings as long as the last is
  * answered, and the Close at the end. */
+#define ZLIB_CONST
 #include <string.h>
+#ifdef WEIR_DEFLATE
+#include <zlib.h>
+#endif
 
 #include "tests/sim/run.h"
 
 #define REQUEST                                                                                                                            \
     "GET /echo HTTP/1.1\r\nHost: echo.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"                  \
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 #define RESPONSE                                                                                                                           \
     "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"                                                    \
-    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n"
+#define OFFER       "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+#define AGREED      "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n"
 #define BAD_REQUEST "GET /echo HTTP/1.1\r\nHost: echo.test\r\nHost: echo.test\r\n\r\n"
 #define BAD_RESPONSE                                                                                                                       \
     "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 34\r\nConnection: close\r\n\r\n"               \
@@ -23,6 +30,7 @@
 #define PING    0x89
 #define PONG    0x8a
 #define BINARY  0x02
+#define PACKED  0x40 /* RSV1 */
 
 #define PING_BYTES 2u /* its number */
 
@@ -38,12 +46,47 @@ static void answer(struct run_client *client, const void *data, uint32_t bytes)
     client->answers_bytes += bytes;
 }
 
+static bool may_pack(const struct run_client *client)
+{
+    return client->run->plan.web.deflate.enabled;
+}
+
 void web_handshake(struct run_client *client, bool good)
 {
-    say(client, good ? REQUEST : BAD_REQUEST, good ? sizeof REQUEST - 1 : sizeof BAD_REQUEST - 1);
+    char request[WEB_HANDSHAKE_BYTES], response[WEB_HANDSHAKE_BYTES];
+    snprintf(request, sizeof request, "%s%s%s", good ? REQUEST : BAD_REQUEST, good && may_pack(client) ? OFFER : "", good ? "\r\n" : "");
+    snprintf(response, sizeof response, "%s%s%s", good ? RESPONSE : BAD_RESPONSE, good && may_pack(client) ? AGREED : "",
+             good ? "\r\n" : "");
+    say(client, request, (uint32_t)strlen(request));
     client->handshake_bytes = (uint32_t)client->stream_bytes;
-    answer(client, good ? RESPONSE : BAD_RESPONSE, good ? sizeof RESPONSE - 1 : sizeof BAD_RESPONSE - 1);
+    answer(client, response, (uint32_t)strlen(response));
     client->welcome_bytes = (uint32_t)client->answers_bytes;
+}
+
+/* Every other message: how many bytes it is then; 0: it goes as it is. (What comes back is never packed: whether there is memory for that is nobody's to know.) */
+static uint32_t pack(const struct run_client *client, const uint8_t *payload, uint32_t bytes, uint8_t *to, uint32_t to_bytes)
+{
+#ifdef WEIR_DEFLATE
+    z_stream packer = {0};
+    if (!may_pack(client) || client->frame_count % 2 == 0)
+        return 0;
+    RUN_CHECK(client->run, deflateInit2(&packer, 1, Z_DEFLATED, -15, 8, Z_DEFAULT_STRATEGY) == Z_OK, "no memory to pack");
+    packer.next_in = payload;
+    packer.avail_in = bytes;
+    packer.next_out = to;
+    packer.avail_out = to_bytes;
+    int result = deflate(&packer, Z_SYNC_FLUSH);
+    deflateEnd(&packer);
+    if (bytes == 0) { /* nothing to flush: an empty block without its first bits */
+        to[0] = 0;
+        return 1;
+    }
+    RUN_CHECK(client->run, result == Z_OK && packer.avail_out > 0, "%u bytes are not packed", bytes);
+    return to_bytes - packer.avail_out - 4;
+#else
+    (void)client, (void)payload, (void)bytes, (void)to, (void)to_bytes;
+    return 0;
+#endif
 }
 
 /* As a client sends it. */
@@ -79,13 +122,17 @@ static void ping_perhaps(struct run_client *client)
 
 void web_message(struct run_client *client, const uint8_t *payload, uint32_t bytes)
 {
+    static uint8_t packed[RUN_PAYLOAD_MAX + WEB_AROUND_BYTES];
     const weir_codec *codec = &client->run->plan.echo.codec;
     weir_seal seal;
+    uint32_t packed_bytes = pack(client, payload, bytes, packed, sizeof packed);
+    const uint8_t *text = packed_bytes > 0 ? packed : payload;
+    uint32_t text_bytes = packed_bytes > 0 ? packed_bytes : bytes, first = packed_bytes > 0 ? PACKED | BINARY : BINARY;
     uint32_t parts = 1 + (uint32_t)(run_one_of(client->run, 3) ? run_below(client->run, WEB_PARTS_MAX) : 0), said = 0;
     ping_perhaps(client);
     for (uint32_t i = 0; i < parts; i++) {
-        uint32_t part = i + 1 == parts ? bytes - said : (uint32_t)run_below(client->run, bytes - said + 1);
-        say_frame(client, (uint8_t)((i == 0 ? BINARY : 0) | (i + 1 == parts ? FIN : 0)), payload + said, part);
+        uint32_t part = i + 1 == parts ? text_bytes - said : (uint32_t)run_below(client->run, text_bytes - said + 1);
+        say_frame(client, (uint8_t)((i == 0 ? first : 0) | (i + 1 == parts ? FIN : 0)), text + said, part);
         said += part;
         if (i + 1 < parts)
             ping_perhaps(client);
