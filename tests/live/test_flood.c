@@ -79,7 +79,7 @@ static void flood(uint64_t for_seconds, bool tight, bool slow)
 
 START_TEST(shards_flood_each_other)
 {
-    flood(seconds(20), false, false);
+    flood(seconds(5), false, false);
 }
 END_TEST
 
