@@ -79,19 +79,19 @@ static void flood(uint64_t for_seconds, bool tight, bool slow)
 
 START_TEST(shards_flood_each_other)
 {
-    flood(seconds(5), false, false);
+    flood(seconds(3), false, false);
 }
 END_TEST
 
 START_TEST(shards_flood_each_other_through_small_rings)
 {
-    flood(seconds(5), true, false);
+    flood(seconds(3), true, false);
 }
 END_TEST
 
 START_TEST(a_flood_with_slow_receivers)
 {
-    flood(seconds(5), true, true);
+    flood(seconds(3), true, true);
 }
 END_TEST
 
@@ -172,7 +172,7 @@ START_TEST(peers_flood_through_handlers)
         MUST_EQUAL(pthread_create(&sources[i].thread, NULL, pour, &sources[i]), 0);
     }
     audience_start(&audience);
-    watch(&audience, hall, seconds(8));
+    watch(&audience, hall, seconds(4));
     atomic_store(&bridge.enough, true);
     uint64_t sent = 0;
     for (uint32_t i = 0; i < BRIDGE_SEATS; i++) {

@@ -25,7 +25,11 @@ let rooms = []                               // [name, how many], as last heard
 let retry_ms = RETRY_FIRST_MS, retry_timer = 0, name_timer = 0
 let seconds = new Array(GRAPH_SECONDS).fill(0)   // messages in each; the last is this one
 
-const wanted_room = () => decodeURIComponent(location.hash.slice(1)).replace(/[^!-~]/g, '').slice(0, 24) || 'lobby'
+function wanted_room() {
+    let name = ''
+    try { name = decodeURIComponent(location.hash.slice(1)) } catch { /* a "%" that means nothing */ }
+    return name.replace(/[^!-~]/g, '').slice(0, 24) || 'lobby'
+}
 
 // --- what is seen ---
 
