@@ -26,7 +26,8 @@
 #define FAILURE_SANITIZED 0
 #endif
 
-/* Only one in so many points is failed, all when WEIR_LONG is set: under a sanitizer few; else every other one, gcc's build these and clang's build those. */
+/* Only one in so many points is failed, all when WEIR_LONG is set: under a sanitizer few; else every other one of each kind, gcc's build these and clang's those (and
+ * as clang's stage does without the kernel's optional features, what only their roads do is failed at every other point alone). */
 #define FAILURE_EACH (FAILURE_SANITIZED ? 12u : 2u)
 #ifdef __clang__
 #define FAILURE_FIRST 1u
