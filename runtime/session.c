@@ -181,17 +181,24 @@ void w_session_heap_init(struct w_core *core)
     core->session_heap = (weir_session_heap){session_heap_take, session_heap_give};
 }
 
+/* Into a piece of the pool, of as many bytes, that the caller gives back if it is not NULL: how many bytes it is then; 0: it goes as it is. */
+static uint32_t session_pack(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes, void **piece, weir_seal *seal)
+{
+    struct w_core *core = conn->core;
+    *piece = bytes > 0 ? w_pool_take(&core->pool, bytes) : NULL;
+    return *piece == NULL ? 0 : codec->session->pack(codec, conn->reader.session, &core->session_heap, data, bytes, *piece, seal);
+}
+
 int w_session_put(weir_conn *conn, const weir_codec *codec, const weir_seal *seal, const void *data, uint32_t bytes)
 {
     struct w_core *core = conn->core;
-    weir_session_heap *heap = &core->session_heap;
-    void *memory = conn->reader.session, *piece = bytes > 0 ? w_pool_take(&core->pool, bytes) : NULL;
+    void *piece;
     weir_seal packed_seal;
-    uint32_t packed_bytes = piece == NULL ? 0 : codec->session->pack(codec, memory, heap, data, bytes, piece, &packed_seal);
+    uint32_t packed_bytes = session_pack(conn, codec, data, bytes, &piece, &packed_seal);
     int result = packed_bytes > 0 ? w_channel_put_sealed(core, &conn->writer.channel, codec, &packed_seal, piece, packed_bytes)
                                   : w_channel_put_sealed(core, &conn->writer.channel, codec, seal, data, bytes);
     if (result != 0)
-        codec->session->pack(codec, memory, heap, NULL, 0, NULL, NULL);
+        codec->session->pack(codec, conn->reader.session, &core->session_heap, NULL, 0, NULL, NULL);
     if (piece != NULL)
         w_pool_give(&core->pool, piece, bytes);
     return result;
@@ -199,17 +206,15 @@ int w_session_put(weir_conn *conn, const weir_codec *codec, const weir_seal *sea
 
 uint32_t w_session_pack_in_place(weir_conn *conn, const weir_codec *codec, weir_seal *seal, uint8_t *data, uint32_t bytes)
 {
-    struct w_core *core = conn->core;
+    void *piece;
     weir_seal packed_seal;
-    uint8_t *piece = bytes > 0 ? w_pool_take(&core->pool, bytes) : NULL;
-    if (piece == NULL)
-        return bytes;
-    uint32_t packed_bytes = codec->session->pack(codec, conn->reader.session, &core->session_heap, data, bytes, piece, &packed_seal);
+    uint32_t packed_bytes = session_pack(conn, codec, data, bytes, &piece, &packed_seal);
     if (packed_bytes > 0) {
         memcpy(data, piece, packed_bytes);
         *seal = packed_seal;
     }
-    w_pool_give(&core->pool, piece, bytes);
+    if (piece != NULL)
+        w_pool_give(&conn->core->pool, piece, bytes);
     return packed_bytes > 0 ? packed_bytes : bytes;
 }
 
