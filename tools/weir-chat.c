@@ -144,7 +144,6 @@ int main(int argc, char **argv)
     int result = weir_open(&settings.config, &runtime, &error);
     if (result == 0) {
         errand_open(runtime);
-        hall_open(runtime);
         sigaction(SIGTERM, &action, NULL);
         sigaction(SIGINT, &action, NULL);
         result = serve(&error);

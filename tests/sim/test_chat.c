@@ -415,7 +415,6 @@ static void play(uint64_t seed)
                                 .on_port_event = errand_port_event};
     DEMAND(weir_sim_open(scene.world, &config, &scene.runtime, &error) == 0, "seed %" PRIu64 ": %s", seed, error.sentence);
     errand_open(scene.runtime);
-    hall_open(scene.runtime);
     DEMAND(weir_listen(scene.runtime, LINES, &member_lines, NULL, NULL, &error) == 0, "seed %" PRIu64 ": %s", seed, error.sentence);
     DEMAND(weir_listen(scene.runtime, WEB, &member_web, NULL, NULL, &error) == 0, "seed %" PRIu64 ": %s", seed, error.sentence);
     scene.count = 2 + (uint32_t)below(TALKERS_MAX - 1);

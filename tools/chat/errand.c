@@ -44,6 +44,11 @@ void errand_close(void)
         }
 }
 
+weir_runtime *errand_runtime(void)
+{
+    return runtime;
+}
+
 weir_shard *errand_shard(uint32_t index)
 {
     return weir_shard_at(runtime, index);

@@ -33,6 +33,7 @@ struct errand {
 /* The chat is this runtime's, until errand_close(), behind weir_close(). One chat in a process. */
 void errand_open(weir_runtime *runtime);
 void errand_close(void);
+weir_runtime *errand_runtime(void);
 weir_shard *errand_shard(uint32_t index);
 
 /* Does its step, now or when those before it are over and there is room. */

@@ -24,19 +24,13 @@ struct person {
     struct room *room; /* NULL exactly when in none */
 };
 
-static weir_runtime *runtime;
 static struct room *rooms;
 static struct person *people;
 static uint64_t guests; /* that there have been */
 
-void hall_open(weir_runtime *of)
-{
-    runtime = of;
-    guests = 0;
-}
-
 void hall_close(void)
 {
+    guests = 0;
     for (struct person *person; (person = people) != NULL; free(person))
         people = person->next;
     for (struct room *room; (room = rooms) != NULL; free(room))
@@ -111,7 +105,7 @@ static int hall_leave(struct errand *errand, const char *how)
     while (*place != room)
         place = &(*place)->next;
     *place = room->next;
-    weir_group_close(runtime, room->group);
+    weir_group_close(errand_runtime(), room->group);
     free(room);
     return 0;
 }
@@ -135,7 +129,7 @@ static int hall_join(struct errand *errand, const char *name)
         room = room->next;
     if (room == NULL) {
         weir_group group;
-        if (weir_group_open(runtime, &group) != 0) {
+        if (weir_group_open(errand_runtime(), &group) != 0) {
             hall_answer(errand, "* there are too many rooms already");
             return 0;
         }

@@ -6,8 +6,7 @@
 
 #include "errand.h"
 
-/* Before the runtime listens; after weir_close(). */
-void hall_open(weir_runtime *runtime);
+/* Forgets everybody: after weir_close(). */
 void hall_close(void);
 
 /* Somebody, for an errand to make known. Any thread. */
