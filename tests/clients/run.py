@@ -6,7 +6,8 @@ usage: run.py BUILD CLIENT
 
 CLIENT is one of curl, websockets, ws: starts BUILD/tools/weir-echo --framing websocket and lets the client's program loose on it; websockets-deflate,
 ws-deflate: the same with --deflate, and then with --deflate=keep; chromium: headless Chromium at BUILD/tools/weir-chat's
-page (chat_page.py), with screenshots in BUILD/tests/clients; or ws-server: starts a server made of npm's ws, and lets BUILD/tests/clients/dialer loose on that. A client that is not installed fails the test, with a sentence."""
+page (chat_page.py), with screenshots in BUILD/tests/clients; or ws-server: starts a server made of npm's ws, and lets BUILD/tests/clients/dialer loose
+on that. A client that is not installed fails the test, with a sentence."""
 
 import os
 import shutil
