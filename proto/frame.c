@@ -15,9 +15,6 @@
 #define FRAME_VARINT_MAX_BYTES  5u
 #define FRAME_HOST_IS_BIG       (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
 
-/* What settings[] hold: how much the length says more than the payload has. */
-#define FRAME_SETTING_OWN_BYTES 0
-
 typedef int (*frame_cut_function)(const weir_codec *codec, const uint8_t *data, uint32_t bytes, weir_cut *cut);
 typedef int (*frame_seal_function)(const weir_codec *codec, const uint8_t *payload, uint32_t bytes, weir_seal *seal);
 
@@ -108,7 +105,7 @@ static inline int frame_cut_fixed(const weir_codec *codec, const uint8_t *data, 
         return WEIR_CUT_MORE;
     }
     uint64_t length = frame_load(data, head_bytes, big);
-    uint8_t own_bytes = codec->settings[FRAME_SETTING_OWN_BYTES];
+    uint8_t own_bytes = codec->length_extra;
     if (length < own_bytes)
         return -EBADMSG;
     return frame_cut_payload(codec, bytes, cut, head_bytes, length - own_bytes);
@@ -118,7 +115,7 @@ static inline int frame_seal_fixed(const weir_codec *codec, uint32_t bytes, weir
 {
     if (bytes > codec->message_max_bytes)
         return -EMSGSIZE;
-    frame_store(seal->head, (uint64_t)bytes + codec->settings[FRAME_SETTING_OWN_BYTES], head_bytes, big);
+    frame_store(seal->head, (uint64_t)bytes + codec->length_extra, head_bytes, big);
     seal->head_bytes = head_bytes;
     seal->trailer_bytes = 0;
     return 0;
@@ -215,7 +212,9 @@ int weir_codec_frame(weir_codec *codec, const weir_frame_options *options)
         .message_max_bytes = options->message_max_bytes != 0 ? options->message_max_bytes : default_bytes,
         .head_max_bytes = (uint16_t)kind->head_bytes,
         .boundaries = true,
-        .settings = {[FRAME_SETTING_OWN_BYTES] = (uint8_t)own_bytes},
+        .length_bytes = options->length != WEIR_FRAME_VARINT ? (uint8_t)kind->head_bytes : 0,
+        .length_extra = (uint8_t)own_bytes,
+        .length_big_endian = options->big_endian,
     };
     return 0;
 }

@@ -11,9 +11,9 @@
 static bool burst_is_sealed_for(const struct w_burst_sealed *sealed, const weir_codec *codec)
 {
     const weir_codec *other = sealed->codec;
-    return other == codec ||
-           (other != NULL && other->seal == codec->seal && other->message_max_bytes == codec->message_max_bytes &&
-            other->boundaries == codec->boundaries && memcmp(other->settings, codec->settings, sizeof codec->settings) == 0);
+    return other == codec || (other != NULL && other->seal == codec->seal && other->message_max_bytes == codec->message_max_bytes &&
+                              other->boundaries == codec->boundaries && other->length_extra == codec->length_extra &&
+                              memcmp(other->settings, codec->settings, sizeof codec->settings) == 0);
 }
 
 /* Room for ends and bytes: in `small`, or in a piece of the pool that becomes the blob's. NULL: no memory. */

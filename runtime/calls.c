@@ -106,21 +106,34 @@ static __attribute__((noinline)) int calls_send_rest(weir_conn *conn, const weir
     return calls_put(conn, result, was_empty);
 }
 
-static inline __attribute__((always_inline)) int calls_send(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes)
+/* With no head known beforehand, or with no room for it in the channel's last block. */
+static __attribute__((noinline)) int calls_send_sealed(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes,
+                                                       bool quick)
 {
     weir_seal seal;
     int result = codec->seal(codec, data, bytes, &seal);
     if (W_UNLIKELY(result != 0))
         return result;
     conn->writer.reserved_bytes = 0;
-    /* Open, a send due in this turn anyway, and under the marks: nothing to do but the copy. */
-    const struct w_channel *channel = &conn->writer.channel;
-    if (W_LIKELY((conn->agenda & W_CONN_DO_WRITE) && conn->state == W_CONN_OPEN && channel->queued_bytes - 1 < conn->quick_bytes &&
-                 bytes < W_BLOB_WORTH_BYTES))
+    if (W_LIKELY(quick))
         return W_LIKELY(w_channel_put(conn->core, &conn->writer.channel, &seal, data, bytes, codec->boundaries) == 0)
                    ? 0
                    : w_conn_refuse_for_memory(conn);
     return calls_send_rest(conn, codec, data, bytes, &seal);
+}
+
+static inline __attribute__((always_inline)) int calls_send(weir_conn *conn, const weir_codec *codec, const void *data, uint32_t bytes)
+{
+    /* Open, a send due in this turn anyway, and under the marks: nothing to do but the copy. */
+    struct w_channel *channel = &conn->writer.channel;
+    bool quick = (conn->agenda & W_CONN_DO_WRITE) && conn->state == W_CONN_OPEN && channel->queued_bytes - 1 < conn->quick_bytes &&
+                 bytes < W_BLOB_WORTH_BYTES;
+    if (W_LIKELY(quick && codec->length_bytes != 0 && bytes <= codec->message_max_bytes &&
+                 w_channel_put_length(channel, codec, data, bytes))) {
+        conn->writer.reserved_bytes = 0;
+        return 0;
+    }
+    return calls_send_sealed(conn, codec, data, bytes, quick);
 }
 
 int weir_send(weir_conn *conn, const void *data, uint32_t bytes)

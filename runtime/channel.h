@@ -10,6 +10,7 @@
 #ifndef W_CHANNEL_H
 #define W_CHANNEL_H
 
+#include <endian.h>
 #include <string.h>
 #include <sys/uio.h>
 
@@ -109,6 +110,27 @@ static inline void w_channel_copy(uint8_t *to, const uint8_t *from, uint32_t byt
     }
 }
 
+/* The head of a codec that says its length_bytes: a word, of whose bytes in memory those are the first. */
+static inline uint64_t w_channel_length_head(const weir_codec *codec, uint32_t bytes)
+{
+    uint64_t length = (uint64_t)bytes + codec->length_extra;
+    return W_LIKELY(!codec->length_big_endian) ? htole64(length) : htobe64(length << (64 - 8 * codec->length_bytes));
+}
+
+/* A block that has room takes so many bytes, which are a message or only bytes: where they go. */
+static inline uint8_t *w_channel_place(struct w_channel *channel, struct w_channel_block *block, uint32_t bytes, bool message)
+{
+    uint8_t *to = block->data + block->used_bytes;
+    uint32_t used_bytes = block->used_bytes += bytes;
+    block->free_bytes -= bytes + (uint32_t)sizeof(uint16_t);
+    channel->queued_bytes += bytes;
+    if (message) {
+        *--block->ends = (uint16_t)used_bytes;
+        channel->queued_messages++;
+    }
+    return to;
+}
+
 static inline int w_channel_put(struct w_core *core, struct w_channel *channel, const weir_seal *seal, const uint8_t *payload,
                                 uint32_t bytes, bool boundary)
 {
@@ -117,17 +139,24 @@ static inline int w_channel_put(struct w_core *core, struct w_channel *channel, 
     /* The whole of seal->head is copied, whatever its length: a store, not a call. What is too much is written over, or lies in free room. */
     if (W_UNLIKELY(block == NULL || block->free_bytes < total + WEIR_HEAD_MAX_BYTES || seal->trailer_bytes != 0))
         return w_channel_put_spread(core, channel, seal, payload, bytes, boundary);
-    uint8_t *to = block->data + block->used_bytes;
+    uint8_t *to = w_channel_place(channel, block, total, boundary && total > 0);
     memcpy(to, seal->head, WEIR_HEAD_MAX_BYTES);
-    uint32_t used_bytes = block->used_bytes += total;
-    block->free_bytes -= total + (uint32_t)sizeof(uint16_t);
-    channel->queued_bytes += total;
-    if (boundary && total > 0) {
-        *--block->ends = (uint16_t)used_bytes;
-        channel->queued_messages++;
-    }
     w_channel_copy(to + head_bytes, payload, bytes);
     return 0;
+}
+
+/* The same where the codec says its length_bytes, for a payload that is not too large. False: nothing is put, the last block has no room for it. */
+static inline bool w_channel_put_length(struct w_channel *channel, const weir_codec *codec, const uint8_t *payload, uint32_t bytes)
+{
+    uint32_t head_bytes = codec->length_bytes, total = head_bytes + bytes;
+    struct w_channel_block *block = channel->last;
+    uint64_t head = w_channel_length_head(codec, bytes);
+    if (W_UNLIKELY(block == NULL || block->free_bytes < total + sizeof head))
+        return false;
+    uint8_t *to = w_channel_place(channel, block, total, codec->boundaries);
+    memcpy(to, &head, sizeof head);
+    w_channel_copy(to + head_bytes, payload, bytes);
+    return true;
 }
 
 #endif

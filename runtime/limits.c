@@ -18,6 +18,12 @@ int w_limits_check(const weir_protocol *protocol, weir_error *error)
     if (codec->head_max_bytes > WEIR_HEAD_MAX_BYTES || codec->trailer_max_bytes > WEIR_TRAILER_MAX_BYTES)
         return w_base_fail(error, -EINVAL, "codec.head_max_bytes %u and trailer_max_bytes %u: at most %d and %d", codec->head_max_bytes,
                            codec->trailer_max_bytes, WEIR_HEAD_MAX_BYTES, WEIR_TRAILER_MAX_BYTES);
+    if (codec->length_bytes != 0 &&
+        ((codec->length_bytes & (codec->length_bytes - 1)) != 0 || codec->length_bytes != codec->head_max_bytes ||
+         codec->length_bytes > sizeof(uint64_t) || codec->trailer_max_bytes != 0 || codec->copy != NULL))
+        return w_base_fail(error, -EINVAL,
+                           "codec.length_bytes is %u: 0, or 1, 2, 4 or 8, as head_max_bytes, without trailer_max_bytes and copy",
+                           codec->length_bytes);
     const weir_session *session = codec->session;
     if (session != NULL &&
         (session->take == NULL || session->bytes < sizeof(weir_session_state) || session->bytes > WEIR_SESSION_MAX_BYTES))

@@ -68,8 +68,13 @@ struct weir_codec {
     uint32_t message_max_bytes;  /* the largest payload, both ways */
     uint16_t head_max_bytes;     /* seal never makes a longer head or trailer */
     uint16_t trailer_max_bytes;
-    bool boundaries;      /* false: the bytes are a stream, messages are not counted */
-    uint8_t settings[15]; /* the codec's own */
+    bool boundaries; /* false: the bytes are a stream, messages are not counted */
+    /* A head that is the payload's length and nothing else, and no trailer: a number of so many bytes, 1, 2, 4 or 8, that says length_extra more than the payload
+     * has. Who knows that may write the head himself: `seal` says the same, and is asked where it is not worth while. 0, as in most codecs: only `seal` knows. */
+    uint8_t length_bytes;
+    uint8_t length_extra;
+    bool length_big_endian;
+    uint8_t settings[12]; /* the codec's own */
 };
 
 /* frame: [length][payload]. */

@@ -31,6 +31,7 @@ static struct model {
 static struct w_channel channel;
 static weir_blob *blobs[BLOBS];
 static uint8_t payload[PAYLOAD_BYTES];
+static uint32_t lengths_put; /* the short way */
 
 static void model_add(const void *data, uint32_t bytes)
 {
@@ -159,6 +160,31 @@ static int put(struct chance *chance)
     return result;
 }
 
+/* With a head that the channel makes itself from what the codec says of it: the bytes that `seal` would have made. Without room for it nothing happens. */
+static int put_length(struct chance *chance)
+{
+    static const weir_frame_length lengths[] = {WEIR_FRAME_U8, WEIR_FRAME_U16, WEIR_FRAME_U32, WEIR_FRAME_U64};
+    const weir_frame_options options = {
+        .length = lengths[chance_below(chance, 4)], .big_endian = chance_one_in(chance, 2), .counts_itself = chance_one_in(chance, 2)};
+    weir_codec codec;
+    weir_seal seal;
+    MUST_EQUAL(weir_codec_frame(&codec, &options), 0);
+    uint32_t bytes = any_bytes(chance, codec.message_max_bytes < PAYLOAD_BYTES ? codec.message_max_bytes : PAYLOAD_BYTES);
+    const uint8_t *data = payload + chance_below(chance, PAYLOAD_BYTES - bytes + 1);
+    codec.boundaries = !chance_one_in(chance, 4);
+    MUST_EQUAL(codec.seal(&codec, data, bytes, &seal), 0);
+    if (w_channel_put_length(&channel, &codec, data, bytes)) {
+        model_put(&seal, data, bytes, codec.boundaries);
+        lengths_put++;
+        return 0;
+    }
+    check_counts();
+    int result = w_channel_put(&fake.core, &channel, &seal, data, bytes, codec.boundaries);
+    if (result == 0)
+        model_put(&seal, data, bytes, codec.boundaries);
+    return result;
+}
+
 static int put_blob(struct chance *chance)
 {
     weir_seal seal = any_seal(chance);
@@ -224,8 +250,8 @@ static int put_shared(struct chance *chance)
     return result;
 }
 
-#define WAYS_TO_PUT 4
-static int (*const ways_to_put[WAYS_TO_PUT])(struct chance *) = {put, put_blob, reserve, put_shared};
+#define WAYS_TO_PUT 5
+static int (*const ways_to_put[WAYS_TO_PUT])(struct chance *) = {put, put_length, put_blob, reserve, put_shared};
 
 /* Takes in a window as a writer would; sometimes short, sometimes a few bytes. */
 static void take_some(struct chance *chance)
@@ -259,6 +285,7 @@ START_TEST(as_the_model)
         }
     }
     check_all();
+    MUST(lengths_put > 50);
     while (model.count > 0)
         take_some(&chance);
     channel_end();

@@ -197,6 +197,15 @@ START_TEST(limits_by_default)
 }
 END_TEST
 
+static void copy_nothing(const weir_seal *seal, uint8_t *to, const uint8_t *from, uint32_t bytes, uint32_t offset)
+{
+    (void)seal;
+    (void)to;
+    (void)from;
+    (void)bytes;
+    (void)offset;
+}
+
 static void change_limits(weir_protocol *protocol, int what)
 {
     weir_limits *limits = &protocol->limits;
@@ -228,6 +237,23 @@ static void change_limits(weir_protocol *protocol, int what)
     case 8:
         limits->hard_limit_bytes = (1 << 20) + 3;
         break; /* one byte less than a largest message */
+    case 9:    /* a head of a length that says it otherwise, or with something else round a message */
+        protocol->codec.length_bytes = 2;
+        break;
+    case 10:
+        protocol->codec.length_bytes = 3;
+        protocol->codec.head_max_bytes = 3;
+        break;
+    case 11:
+        protocol->codec.length_bytes = 16;
+        protocol->codec.head_max_bytes = 16;
+        break;
+    case 12:
+        protocol->codec.trailer_max_bytes = 1;
+        break;
+    case 13:
+        protocol->codec.copy = copy_nothing;
+        break;
     default:
         limits->hard_limit_bytes = (1 << 20) + 4;
         break;
@@ -242,8 +268,8 @@ START_TEST(limits_that_cannot_be)
     ck_assert_int_eq(weir_codec_frame(&protocol.codec, NULL), 0);
     change_limits(&protocol, _i);
     error.code = 0;
-    ck_assert_int_eq(w_limits_check(&protocol, &error), _i < 9 ? -EINVAL : 0);
-    ck_assert_int_eq(error.code, _i < 9 ? -EINVAL : 0);
+    ck_assert_int_eq(w_limits_check(&protocol, &error), _i < 14 ? -EINVAL : 0);
+    ck_assert_int_eq(error.code, _i < 14 ? -EINVAL : 0);
 }
 END_TEST
 
@@ -257,7 +283,7 @@ int main(void)
     tcase_add_loop_test(tests, numbers, 0, (int)W_COUNT(ranges));
     tcase_add_test(tests, other_values);
     tcase_add_test(tests, limits_by_default);
-    tcase_add_loop_test(tests, limits_that_cannot_be, 0, 10);
+    tcase_add_loop_test(tests, limits_that_cannot_be, 0, 15);
     tcase_add_test(tests, cpus_nobody_knows_of); /* the last: it cannot be taken back */
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
