@@ -31,6 +31,17 @@ static inline void w_base_fence(void)
     atomic_thread_fence(memory_order_seq_cst);
 }
 
+/* The cache line of this address will be written to soon. (The compiler's own word for it asks for the line to read, unless it is told of a newer processor; where this
+ * one is not known it does nothing.) */
+static inline void w_base_prefetch_to_write(const uint8_t *address)
+{
+#ifdef __x86_64__
+    __asm__ volatile("prefetchw %0" : : "m"(*address));
+#else
+    __builtin_prefetch(address, 1);
+#endif
+}
+
 /* The struct that a member sits in. */
 #define W_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 

@@ -51,13 +51,16 @@ struct weir_channel {
 
     /* Words of both. */
     alignas(64) _Atomic bool idle;    /* the shard has found nothing and does not look any more: whoever clears it sees to the rest */
-    _Atomic bool refused;             /* the shard takes nothing new */
+    _Atomic bool refused;             /* the shard takes nothing new; or it has ended */
     _Atomic uint32_t share;           /* full at so many bytes, though the ring be larger; written by the shard once it has the channel */
     _Atomic uint32_t ended;           /* weir_reason + 1; 0: not ended. The shard's last touch */
     alignas(64) _Atomic bool waiting; /* the producer waits for room */
     _Atomic bool closed;              /* the producer will commit nothing more */
 
     /* The producer's. */
+    uint32_t
+        quick_bytes; /* what may be put at quick_at without a look at the ring, in pieces that have room for an end; 0 while there is a reserve */
+    uint8_t *quick_at;        /* right behind the last piece */
     weir_channel_stats stats; /* but for what the shard counts */
     uint32_t reserved_bytes;  /* 0: no reserve */
     uint8_t *reserved;

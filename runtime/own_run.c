@@ -167,6 +167,7 @@ void w_own_end(weir_channel *channel, weir_reason reason)
 {
     weir_port *port = channel->port;
     uint32_t number = port->channels_number + channel->place;
+    atomic_store_explicit(&channel->refused, true, memory_order_relaxed);
     /* Release: what was delivered is told by it, and all that this side did with the channel is over: it is freed by whoever sees it. */
     atomic_store_explicit(&channel->ended, (uint32_t)reason + 1, memory_order_release);
     w_port_ring_back(port, number);

@@ -79,6 +79,20 @@ static inline uint8_t *w_spsc_reserve(struct w_spsc *ring, uint32_t bytes)
     return ring->data + (skip != 0 ? 0 : place);
 }
 
+/* A piece of `bytes` stands right behind the last one, not at the start of memory. */
+static inline void w_spsc_append(struct w_spsc *ring, uint32_t bytes)
+{
+    ring->tail += bytes;
+    ring->tail_pieces++;
+}
+
+/* So many bytes have room in one run right behind the last piece, by what was seen last: 0 when that is the start of memory, where a commit has more to tell. */
+static inline uint32_t w_spsc_run_bytes(const struct w_spsc *ring)
+{
+    uint32_t place = ring->tail & (ring->bytes - 1);
+    return place == 0 ? 0 : w_base_min_u32(ring->bytes - place, ring->bytes - (ring->tail - ring->head_seen));
+}
+
 /* The first `bytes` of what was reserved are a piece. bytes > 0. */
 static inline void w_spsc_commit(struct w_spsc *ring, const uint8_t *reserved, uint32_t bytes)
 {
@@ -90,8 +104,7 @@ static inline void w_spsc_commit(struct w_spsc *ring, const uint8_t *reserved, u
         atomic_store_explicit(&ring->skipped, ring->tail, memory_order_relaxed);
         ring->tail += wraps ? ring->bytes - place : 0;
     }
-    ring->tail += bytes;
-    ring->tail_pieces++;
+    w_spsc_append(ring, bytes);
 }
 
 static inline bool w_spsc_is_published(const struct w_spsc *ring)

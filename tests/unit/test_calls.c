@@ -242,6 +242,43 @@ START_TEST(very_small_messages)
 }
 END_TEST
 
+/* Very small ones leave no room for the ends of larger ones behind them, which go in by a shorter way. */
+START_TEST(small_messages_before_larger_ones)
+{
+    static uint8_t data[8192];
+    const weir_channel_options options = {.bytes = 4096};
+    const uint32_t small = 40 * (uint32_t)_i;
+    weir_channel_stats stats;
+    weir_channel *channel;
+    rig_open();
+    weir_id id = rig_connect(0, &rig.frames);
+    weir_port *port = rig_port();
+    MUST_EQUAL(weir_channel_open(port, id, &options, &channel), 0);
+    uint32_t sent = 0, got = 0;
+    for (uint32_t round = 0; round < 5; round++) {
+        uint32_t before = sent;
+        for (int result; (result = weir_channel_send(channel, "twelve bytes", sent - before < small ? 1 : 12)) != -EAGAIN; sent++)
+            MUST(result == 0 && sent - before < 4096);
+        MUST(sent - before > small && sent - before <= 256);
+        rig_turn();
+        for (uint32_t bytes = rig_read(0, data, sizeof data), at = 0; at < bytes; got++) {
+            uint32_t expected = got - before < small ? 1 : 12;
+            MUST(data[at] == expected && memcmp(data + at + 4, "twelve bytes", expected) == 0);
+            at += 4 + expected;
+        }
+        rig_turn();
+        for (uint32_t bytes = rig_read(0, data, sizeof data), at = 0; at < bytes; got++)
+            at += 4u + data[at];
+        MUST_EQUAL(got, sent);
+        weir_channel_stats_get(channel, &stats);
+        MUST_EQUAL(stats.messages_delivered, sent);
+    }
+    weir_channel_close(&channel);
+    weir_port_close(&port);
+    rig_close();
+}
+END_TEST
+
 /* --- no memory, no places --- */
 
 START_TEST(no_memory_for_a_reserve)
@@ -622,6 +659,7 @@ int main(void)
     tcase_add_test(tests, in_a_pipe_already);
     tcase_add_test(tests, too_large);
     tcase_add_test(tests, very_small_messages);
+    tcase_add_loop_test(tests, small_messages_before_larger_ones, 0, 7);
     tcase_add_test(tests, no_memory_for_a_reserve);
     tcase_add_test(tests, no_place_for_a_dial);
     tcase_add_test(tests, a_protocol_that_cannot_be);
