@@ -68,7 +68,7 @@ static int port_init(weir_port *port, struct w_port_table *table, uint32_t chann
 {
     const weir_config *config = table->config;
     port->table = table;
-    port->event = -1;
+    atomic_init(&port->event.descriptor, -1);
     port->channel_places = channel_places;
     port->serial = atomic_fetch_add_explicit(&table->serial, 1, memory_order_relaxed) + 1;
     atomic_init(&port->references, 1);
@@ -88,8 +88,7 @@ static void port_destroy(weir_port *port)
         if (port->channels[i] != NULL)
             w_own_free_late(port->channels[i]);
     port_release(config, port->kept, W_PORT_KEPT_MAX * sizeof *port->kept);
-    if (port->event >= 0)
-        table->engine->event_close(table->engine->world, port->event);
+    table->engine->event_close(table->engine->world, &port->event);
     port_release(config, port->links, config->shards * sizeof *port->links);
     port_release(config, port->channels, port->channel_places * sizeof(weir_channel *));
     port_release(config, port->bell_memory, w_bell_bytes(config->shards + port->channel_places));

@@ -197,7 +197,7 @@ struct weir_port {
     struct w_bell own_bell;
     void *bell_memory;
     uint32_t answers_number, channels_number;      /* on that bell: the first of its kind */
-    int event;                                     /* the engine's, that the thread sleeps on; -1: never asked for */
+    struct w_io_event event;                       /* the engine's, that the thread sleeps on */
     bool polled;                                   /* its descriptor has been given away */
     struct w_link **links;                         /* one for each shard; NULL until used */
     struct w_link *dirty;                          /* links to publish */

@@ -18,7 +18,7 @@ void w_port_ring_back(weir_port *port, uint32_t number)
     if (port->core != NULL)
         engine->wake(port->core->io);
     else if (atomic_exchange(&port->bell->asleep, false)) /* one wake for each sleep */
-        engine->event_set(engine->world, port->event);
+        engine->event_set(engine->world, &port->event);
 }
 
 /* --- blobs --- */

@@ -140,7 +140,7 @@ bool weir_port_next(weir_port *port, weir_port_event *event)
         if (port->kept_count == 0)
             port_calls_collect(port);
         if (port->kept_count == 0 && port->polled)
-            engine->event_reset(engine->world, port->event); /* before the bell is looked at for the last time */
+            engine->event_reset(engine->world, &port->event); /* before the bell is looked at for the last time */
     } while (port->kept_count == 0 && port->polled && !w_bell_doze(port->bell));
     bool some = port->kept_count > 0;
     if (some) {
@@ -163,14 +163,6 @@ void w_port_forget_channel(weir_port *port, const weir_channel *channel)
     }
 }
 
-static int port_calls_need_event(weir_port *port)
-{
-    const struct w_io_engine *engine = port->table->engine;
-    if (port->event < 0)
-        port->event = engine->event_open(engine->world);
-    return port->event;
-}
-
 static uint64_t port_calls_now_ns(const weir_port *port)
 {
     return port->table->engine->clock(port->table->cores[0]->io);
@@ -191,13 +183,10 @@ int w_port_sleep(weir_port *port, uint64_t deadline_ns)
         return 0;
     if (now_ns >= deadline_ns)
         return -ETIMEDOUT;
-    int event = port_calls_need_event(port);
-    if (event < 0)
-        return event;
-    engine->event_reset(engine->world, event);
+    engine->event_reset(engine->world, &port->event);
     int result = 0;
     if (w_bell_doze(port->bell))
-        result = engine->event_wait(engine->world, event, deadline_ns == WEIR_FOREVER ? WEIR_FOREVER : deadline_ns - now_ns);
+        result = engine->event_wait(engine->world, &port->event, deadline_ns == WEIR_FOREVER ? WEIR_FOREVER : deadline_ns - now_ns);
     w_bell_rise(port->bell);
     if (w_bell_is_due(port->bell))
         return 0;
@@ -226,12 +215,12 @@ int weir_port_descriptor(weir_port *port)
     if (port->core != NULL)
         return -EDEADLK;
     w_port_enter(port, __func__);
-    int descriptor = port_calls_need_event(port);
+    const struct w_io_engine *engine = port->table->engine;
+    int descriptor = engine->event_descriptor(engine->world, &port->event);
     if (descriptor >= 0) {
-        const struct w_io_engine *engine = port->table->engine;
         port->polled = true;
         if (!w_bell_doze(port->bell)) /* something is there already */
-            engine->event_set(engine->world, descriptor);
+            engine->event_set(engine->world, &port->event);
     }
     w_port_leave(port);
     return descriptor;

@@ -117,6 +117,12 @@ enum w_io_sharing {
 struct w_io; /* below: the part that all engines share */
 
 /* An engine: a world (NULL for the real one) and its functions. */
+/* All of it zero but for the descriptor. */
+struct w_io_event {
+    _Atomic uint32_t set;   /* 1: it is set */
+    _Atomic int descriptor; /* -1: nobody has asked for it. The thread's that sleeps; the others only read it */
+};
+
 struct w_io_engine {
     const char *name;
     void *world;
@@ -135,13 +141,14 @@ struct w_io_engine {
     int (*peer_address)(void *world, int handle, struct w_io_address *address);
     /* Closes a handle that no shard has used yet (or uses any more). */
     void (*discard)(void *world, int handle);
-    /* An event that one thread, not a shard's, sleeps on and any thread sets: a descriptor that is readable while it is set, or a negative errno. */
-    int (*event_open)(void *world);
-    void (*event_set)(void *world, int event);
-    void (*event_reset)(void *world, int event);
-    /* Sleeps until it is set: 0, -ETIMEDOUT, -EINTR. (A simulated world answers -ETIMEDOUT at once when it is not: time is the driver's.) */
-    int (*event_wait)(void *world, int event, uint64_t wait_ns);
-    void (*event_close)(void *world, int event);
+    /* An event that one thread, not a shard's, resets and sleeps on, and any thread sets. */
+    void (*event_set)(void *world, struct w_io_event *event);
+    void (*event_reset)(void *world, struct w_io_event *event);
+    /* Sleeps until it is set: 0 (perhaps it is: look), -ETIMEDOUT, -EINTR. (A simulated world answers -ETIMEDOUT at once when it is not: time is the driver's.) */
+    int (*event_wait)(void *world, struct w_io_event *event, uint64_t wait_ns);
+    /* A descriptor that is readable while it is set, or a negative errno: none can be had. Its thread. */
+    int (*event_descriptor)(void *world, struct w_io_event *event);
+    void (*event_close)(void *world, struct w_io_event *event);
     /* Looks a name up, blocking; as w_io_resolve. */
     int (*resolve_now)(void *world, struct w_io_resolve *resolve);
 

@@ -9,19 +9,6 @@
 
 #include "runtime/io/sim_world.h"
 
-static struct w_sim_foreign *foreign_of(struct weir_sim_world *world, int event)
-{
-    uint32_t index = (uint32_t)event - W_SIM_FOREIGN;
-    W_SIM_REQUIRE(world, event >= W_SIM_FOREIGN && index < world->foreign_count && world->foreign[index].open, "event %d is not open",
-                  event);
-    return &world->foreign[index];
-}
-
-static bool is_set(const struct weir_sim_world *world, const struct w_sim_foreign *foreign)
-{
-    return foreign->due_ns <= world->now_ns;
-}
-
 static void grow(struct weir_sim_world *world)
 {
     uint32_t count = world->foreign_count == 0 ? 8 : 2 * world->foreign_count;
@@ -33,40 +20,55 @@ static void grow(struct weir_sim_world *world)
     world->foreign_count = count;
 }
 
-int w_sim_foreign_open(void *where)
+/* The first that is free. */
+static uint32_t begin(struct weir_sim_world *world)
 {
-    struct weir_sim_world *world = where;
     uint32_t index = 0;
-    if (w_sim_fault_strikes(world, WEIR_SIM_SOCKET_SPENT))
-        return -EMFILE;
     while (index < world->foreign_count && world->foreign[index].open)
         index++;
     if (index == world->foreign_count)
         grow(world);
     world->foreign[index] = (struct w_sim_foreign){.due_ns = UINT64_MAX, .open = true};
-    return W_SIM_FOREIGN + (int)index;
+    return index;
 }
 
-void w_sim_foreign_set(void *where, int event)
+/* What is known of it; from the first time that anybody wants to know. It may move in memory when the world goes on. */
+static struct w_sim_foreign *foreign_of(struct weir_sim_world *world, struct w_io_event *event)
+{
+    if (atomic_load(&event->descriptor) < 0)
+        atomic_store(&event->descriptor, W_SIM_FOREIGN + (int)begin(world));
+    int descriptor = atomic_load(&event->descriptor);
+    uint32_t index = (uint32_t)descriptor - W_SIM_FOREIGN;
+    W_SIM_REQUIRE(world, descriptor >= W_SIM_FOREIGN && index < world->foreign_count && world->foreign[index].open, "event %d is not open",
+                  descriptor);
+    return &world->foreign[index];
+}
+
+static bool is_set(const struct weir_sim_world *world, const struct w_sim_foreign *foreign)
+{
+    return foreign->due_ns <= world->now_ns;
+}
+
+void w_sim_foreign_set(void *where, struct w_io_event *event)
 {
     struct weir_sim_world *world = where;
     struct w_sim_foreign *foreign = foreign_of(world, event);
     uint64_t due_ns = world->now_ns;
     if (w_sim_fault_strikes(world, WEIR_SIM_LATE_WAKE))
         due_ns += w_sim_world_late_ns(world);
-    w_sim_world_note(world, "event", event, 0, 0);
+    w_sim_world_note(world, "event", atomic_load(&event->descriptor), 0, 0);
     if (due_ns >= foreign->due_ns)
         return;
     foreign->due_ns = due_ns;
     w_sim_world_at(world, due_ns, NULL, w_sim_world_pass, NULL, 0);
 }
 
-void w_sim_foreign_reset(void *where, int event)
+void w_sim_foreign_reset(void *where, struct w_io_event *event)
 {
     foreign_of(where, event)->due_ns = UINT64_MAX;
 }
 
-int w_sim_foreign_wait(void *where, int event, uint64_t wait_ns)
+int w_sim_foreign_wait(void *where, struct w_io_event *event, uint64_t wait_ns)
 {
     struct weir_sim_world *world = where;
     bool drives = !world->in_action && !world->running && world->go_on != NULL;
@@ -87,9 +89,20 @@ int w_sim_foreign_wait(void *where, int event, uint64_t wait_ns)
     return is_set(world, foreign_of(world, event)) ? 0 : -ETIMEDOUT;
 }
 
-void w_sim_foreign_close(void *where, int event)
+int w_sim_foreign_descriptor(void *where, struct w_io_event *event)
 {
-    foreign_of(where, event)->open = false;
+    struct weir_sim_world *world = where;
+    struct w_sim_foreign *foreign = foreign_of(world, event);
+    if (!foreign->shown && w_sim_fault_strikes(world, WEIR_SIM_SOCKET_SPENT))
+        return -EMFILE;
+    foreign->shown = true;
+    return atomic_load(&event->descriptor);
+}
+
+void w_sim_foreign_close(void *where, struct w_io_event *event)
+{
+    if (atomic_load(&event->descriptor) >= 0)
+        foreign_of(where, event)->open = false;
 }
 
 bool weir_sim_is_readable(const struct weir_sim_world *world, int descriptor)

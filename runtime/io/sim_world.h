@@ -211,6 +211,7 @@ struct w_sim_chunk;
 struct w_sim_foreign {
     uint64_t due_ns; /* UINT64_MAX: nobody has set it */
     bool open;
+    bool shown; /* somebody has asked for the descriptor */
 };
 
 struct weir_sim_world {
@@ -296,11 +297,11 @@ void w_sim_fault_fire(struct weir_sim_world *world, enum weir_sim_fault fault);
 
 /* --- what threads that are not shards sleep on: event_...() of the engine --- */
 
-int w_sim_foreign_open(void *world);
-void w_sim_foreign_set(void *world, int event);
-void w_sim_foreign_reset(void *world, int event);
-int w_sim_foreign_wait(void *world, int event, uint64_t wait_ns);
-void w_sim_foreign_close(void *world, int event);
+void w_sim_foreign_set(void *world, struct w_io_event *event);
+void w_sim_foreign_reset(void *world, struct w_io_event *event);
+int w_sim_foreign_wait(void *world, struct w_io_event *event, uint64_t wait_ns);
+int w_sim_foreign_descriptor(void *world, struct w_io_event *event);
+void w_sim_foreign_close(void *world, struct w_io_event *event);
 
 /* --- sockets --- */
 

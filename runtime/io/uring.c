@@ -8,10 +8,10 @@
  *          timers) → swallowed by take; a wake without a sleeper → a flag and no system call. */
 #include <errno.h>
 #include <poll.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "runtime/io/event.h"
 #include "runtime/io/socket.h"
 #include "runtime/io/uapi.h"
 #include "runtime/io/uring.h"
@@ -49,46 +49,6 @@ static int uring_peer_address(void *world, int handle, struct w_io_address *addr
 {
     (void)world;
     return w_socket_peer(handle, address);
-}
-
-/* --- events: for threads that are not shards --- */
-
-static int uring_event_open(void *world)
-{
-    (void)world;
-    int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    return event < 0 ? -errno : event;
-}
-
-static void uring_event_set(void *world, int event)
-{
-    const uint64_t one = 1;
-    const int saved_errno = errno;
-    (void)world;
-    (void)!write(event, &one, sizeof one);
-    errno = saved_errno;
-}
-
-static void uring_event_reset(void *world, int event)
-{
-    uint64_t count;
-    (void)world;
-    (void)!read(event, &count, sizeof count);
-}
-
-static int uring_event_wait(void *world, int event, uint64_t wait_ns)
-{
-    struct pollfd wanted = {.fd = event, .events = POLLIN};
-    struct timespec limit = {.tv_sec = (time_t)w_base_min_u64(wait_ns / 1000000000, INT32_MAX), .tv_nsec = (long)(wait_ns % 1000000000)};
-    (void)world;
-    int ready = ppoll(&wanted, 1, wait_ns == W_IO_FOREVER ? NULL : &limit, NULL);
-    return ready > 0 ? 0 : ready == 0 ? -ETIMEDOUT : -errno;
-}
-
-static void uring_event_close(void *world, int event)
-{
-    (void)world;
-    close(event);
 }
 
 static void uring_discard(void *world, int handle)
@@ -476,11 +436,11 @@ const struct w_io_engine *w_io_uring(void)
         .local_address = uring_local_address,
         .peer_address = uring_peer_address,
         .discard = uring_discard,
-        .event_open = uring_event_open,
-        .event_set = uring_event_set,
-        .event_reset = uring_event_reset,
-        .event_wait = uring_event_wait,
-        .event_close = uring_event_close,
+        .event_set = w_event_set,
+        .event_reset = w_event_reset,
+        .event_wait = w_event_wait,
+        .event_descriptor = w_event_descriptor,
+        .event_close = w_event_close,
         .resolve_now = uring_resolve_now,
         .open = w_uring_open,
         .close = w_uring_close,

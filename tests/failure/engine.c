@@ -75,13 +75,13 @@ static int failing_peer_address(void *world, int handle, struct w_io_address *ad
     return error != 0 ? -error : real()->peer_address(world, handle, address);
 }
 
-static int failing_event_open(void *world)
+static int failing_event_descriptor(void *world, struct w_io_event *event)
 {
-    int error = failure_now(FAILURE_EVENT_OPEN);
-    return error != 0 ? -error : real()->event_open(world);
+    int error = failure_now(FAILURE_EVENT_DESCRIPTOR);
+    return error != 0 ? -error : real()->event_descriptor(world, event);
 }
 
-static int failing_event_wait(void *world, int event, uint64_t wait_ns)
+static int failing_event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
 {
     int error = failure_now(FAILURE_EVENT_WAIT);
     return error != 0 ? -error : real()->event_wait(world, event, wait_ns);
@@ -253,7 +253,7 @@ const struct w_io_engine *failing_engine(void)
     engine.listen_inherited = failing_listen_inherited;
     engine.local_address = failing_local_address;
     engine.peer_address = failing_peer_address;
-    engine.event_open = failing_event_open;
+    engine.event_descriptor = failing_event_descriptor;
     engine.event_wait = failing_event_wait;
     engine.resolve_now = failing_resolve_now;
     engine.open = failing_open;

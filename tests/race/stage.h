@@ -106,8 +106,6 @@ static struct {
     alignas(64) _Atomic bool woken;
     _Atomic bool asleep;
     _Atomic uint32_t token;
-    alignas(64) _Atomic uint32_t events[STAGE_SESSIONS];
-    uint32_t event_count;
     /* The connection, and what its shard knows of it. */
     alignas(64) _Atomic uint64_t word;
     alignas(64) struct chance chance;
@@ -181,36 +179,30 @@ static uint64_t stage_clock(struct w_io *io)
     return __atomic_add_fetch(&stage.clock, 1, __ATOMIC_RELAXED);
 }
 
-static int stage_event_open(void *world)
+static void stage_event_set(void *world, struct w_io_event *event)
 {
     (void)world;
-    return (int)__atomic_fetch_add(&stage.event_count, 1, __ATOMIC_RELAXED);
+    atomic_store_explicit(&event->set, 1, memory_order_relaxed);
 }
 
-static void stage_event_set(void *world, int event)
+static void stage_event_reset(void *world, struct w_io_event *event)
 {
     (void)world;
-    atomic_store_explicit(&stage.events[event], 1, memory_order_relaxed);
+    atomic_store_explicit(&event->set, 0, memory_order_relaxed);
 }
 
-static void stage_event_reset(void *world, int event)
-{
-    (void)world;
-    atomic_store_explicit(&stage.events[event], 0, memory_order_relaxed);
-}
-
-static int stage_event_wait(void *world, int event, uint64_t wait_ns)
+static int stage_event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
 {
     (void)world;
     if (wait_ns == WEIR_FOREVER) {
-        PLAY_SLEEP_WHILE(&stage.events[event], 0);
+        PLAY_SLEEP_WHILE(&event->set, 0);
         return 0;
     }
     play_yield();
-    return atomic_load_explicit(&stage.events[event], memory_order_relaxed) != 0 ? 0 : -ETIMEDOUT;
+    return atomic_load_explicit(&event->set, memory_order_relaxed) != 0 ? 0 : -ETIMEDOUT;
 }
 
-static void stage_event_close(void *world, int event)
+static void stage_event_close(void *world, struct w_io_event *event)
 {
     (void)world;
     (void)event;
@@ -573,7 +565,6 @@ static void stage_begin(uint64_t seed)
     stage.engine = (struct w_io_engine){
         .wake = stage_wake,
         .clock = stage_clock,
-        .event_open = stage_event_open,
         .event_set = stage_event_set,
         .event_reset = stage_event_reset,
         .event_wait = stage_event_wait,

@@ -60,7 +60,6 @@ static struct {
     weir_blob *kept[SHARDS][16];       /* what a shard has read and not let go of yet */
     uint32_t kept_count[SHARDS];
     alignas(64) _Atomic uint32_t woken[SHARDS];
-    alignas(64) _Atomic uint32_t event;
     alignas(64) _Atomic bool is_over; /* the thread has left */
     uint64_t clock;
 } game;
@@ -114,36 +113,27 @@ static uint64_t game_clock(struct w_io *io)
     return __atomic_add_fetch(&game.clock, 1, __ATOMIC_RELAXED);
 }
 
-static int game_event_open(void *world)
+static void game_event_set(void *world, struct w_io_event *event)
 {
     (void)world;
-    return 0;
+    atomic_store_explicit(&event->set, 1, memory_order_relaxed);
 }
 
-static void game_event_set(void *world, int event)
+static void game_event_reset(void *world, struct w_io_event *event)
 {
     (void)world;
-    (void)event;
-    atomic_store_explicit(&game.event, 1, memory_order_relaxed);
+    atomic_store_explicit(&event->set, 0, memory_order_relaxed);
 }
 
-static void game_event_reset(void *world, int event)
+static int game_event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
 {
     (void)world;
-    (void)event;
-    atomic_store_explicit(&game.event, 0, memory_order_relaxed);
-}
-
-static int game_event_wait(void *world, int event, uint64_t wait_ns)
-{
-    (void)world;
-    (void)event;
     PLAY_MUST(wait_ns == WEIR_FOREVER);
-    PLAY_SLEEP_WHILE(&game.event, 0);
+    PLAY_SLEEP_WHILE(&event->set, 0);
     return 0;
 }
 
-static void game_event_close(void *world, int event)
+static void game_event_close(void *world, struct w_io_event *event)
 {
     (void)world;
     (void)event;
@@ -206,7 +196,6 @@ static void begin(uint64_t seed)
     game.engine = (struct w_io_engine){
         .wake = game_wake,
         .clock = game_clock,
-        .event_open = game_event_open,
         .event_set = game_event_set,
         .event_reset = game_event_reset,
         .event_wait = game_event_wait,

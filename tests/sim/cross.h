@@ -379,7 +379,7 @@ void cross_groups_check(struct cross_run *run);
 
 /* --- cross_engine.c --- */
 void cross_engine_init(struct cross_run *run);
-bool cross_engine_is_set(const struct cross_run *run, int event);
+bool cross_engine_is_set(const struct cross_run *run, int descriptor);
 
 /* --- cross_drive.c --- */
 /* Something happens: a turn, an act, or time passes. */

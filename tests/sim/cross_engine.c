@@ -9,16 +9,15 @@
 
 static struct cross_run *present; /* there is one at a time */
 
-static bool *is_set(int event)
+static bool *is_set_of(int descriptor)
 {
-    int index = event - FIRST_EVENT;
-    CROSS_CHECK(present, index >= 0 && index < CROSS_EVENTS_MAX && present->event_open[index], "event %d is not open", event);
+    int index = descriptor - FIRST_EVENT;
+    CROSS_CHECK(present, index >= 0 && index < CROSS_EVENTS_MAX && present->event_open[index], "event %d is not open", descriptor);
     return &present->event_set[index];
 }
 
-static int event_open(void *world)
+static int begin(void)
 {
-    (void)world;
     for (int i = 0; i < CROSS_EVENTS_MAX; i++)
         if (!present->event_open[i]) {
             present->event_open[i] = true;
@@ -28,20 +27,35 @@ static int event_open(void *world)
     return -EMFILE;
 }
 
-static void event_set(void *world, int event)
+/* Each has a number, from its first use on. */
+static bool *is_set(struct w_io_event *event)
 {
-    (void)world;
-    cross_note(present, "event %d is set", event);
-    *is_set(event) = true;
+    if (atomic_load(&event->descriptor) < 0)
+        atomic_store(&event->descriptor, begin());
+    return is_set_of(atomic_load(&event->descriptor));
 }
 
-static void event_reset(void *world, int event)
+static int event_descriptor(void *world, struct w_io_event *event)
+{
+    (void)world;
+    is_set(event);
+    return atomic_load(&event->descriptor);
+}
+
+static void event_set(void *world, struct w_io_event *event)
+{
+    (void)world;
+    *is_set(event) = true;
+    cross_note(present, "event %d is set", atomic_load(&event->descriptor));
+}
+
+static void event_reset(void *world, struct w_io_event *event)
 {
     (void)world;
     *is_set(event) = false;
 }
 
-static int event_wait(void *world, int event, uint64_t wait_ns)
+static int event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
 {
     (void)world;
     uint64_t deadline_ns = w_base_add_saturated(weir_sim_now_ns(present->world), wait_ns);
@@ -59,26 +73,29 @@ static int event_wait(void *world, int event, uint64_t wait_ns)
     return 0;
 }
 
-static void event_close(void *world, int event)
+static void event_close(void *world, struct w_io_event *event)
 {
+    int descriptor = atomic_load(&event->descriptor);
     (void)world;
+    if (descriptor < 0)
+        return;
     *is_set(event) = false;
-    present->event_open[event - FIRST_EVENT] = false;
+    present->event_open[descriptor - FIRST_EVENT] = false;
 }
 
 void cross_engine_init(struct cross_run *run)
 {
     present = run;
     run->engine = *weir_sim_engine(run->world);
-    run->engine.event_open = event_open;
     run->engine.event_set = event_set;
     run->engine.event_reset = event_reset;
     run->engine.event_wait = event_wait;
+    run->engine.event_descriptor = event_descriptor;
     run->engine.event_close = event_close;
 }
 
-bool cross_engine_is_set(const struct cross_run *run, int event)
+bool cross_engine_is_set(const struct cross_run *run, int descriptor)
 {
     (void)run;
-    return *is_set(event);
+    return *is_set_of(descriptor);
 }
