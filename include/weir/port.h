@@ -111,7 +111,8 @@ typedef struct weir_port_event {
 /* The next event: true and filled in, or false: none. On the port's thread. */
 bool weir_port_next(weir_port *port, weir_port_event *event);
 
-/* Publishes what is corked (but not what channels have put), and blocks until weir_port_next() would answer, or timeout_ns are over. 0, -ETIMEDOUT, -EDEADLK on a shard's port, or what stopped it from sleeping. */
+/* Publishes what is corked (but not what channels have put), and blocks until weir_port_next() would answer, or timeout_ns are over. Needs no
+ * descriptor for its sleep. 0, -ETIMEDOUT, -EDEADLK on a shard's port, or what stopped it from sleeping. */
 int weir_port_wait(weir_port *port, uint64_t timeout_ns);
 
 /* A descriptor for your own event loop: readable when weir_port_next() may have something. Call that until it answers false before you sleep on

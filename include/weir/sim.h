@@ -83,7 +83,7 @@ typedef enum weir_sim_fault {
     WEIR_SIM_SEND_ERROR,          /* a send fails: EPIPE, ECONNRESET, ETIMEDOUT, EHOSTUNREACH; the connection is dead */
     WEIR_SIM_RECEIVE_ERROR,       /* a receive fails: ECONNRESET, ETIMEDOUT, EHOSTUNREACH; the connection is dead */
     WEIR_SIM_ERROR_TAKEN,         /* * the other direction took the error: a receive on a dead connection brings 0, a send EPIPE */
-    WEIR_SIM_SOCKET_SPENT,        /* * socket() answers EMFILE or ENFILE; so does what a thread would sleep on */
+    WEIR_SIM_SOCKET_SPENT,        /* * socket() answers EMFILE or ENFILE; so does a descriptor for a port */
     WEIR_SIM_HANDLE_REUSE,        /* * a descriptor number that was just closed names a new socket */
     WEIR_SIM_OVERFLOW,            /* the completion queue ran over: nothing is lost, but an accept or a receive ends */
     WEIR_SIM_LATE_WAKE,           /* a wake-up is heard up to late_ns_max later (and by a shard that stalls, seconds) */
