@@ -254,7 +254,7 @@ static __attribute__((noinline)) uint8_t *own_wait_for_room(weir_channel *channe
     return room;
 }
 
-static inline __attribute__((always_inline)) int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
+static int own_reserve(weir_channel *channel, uint32_t bytes, uint8_t **room)
 {
     channel->reserved_bytes = channel->quick_bytes = 0;
     if (W_UNLIKELY(own_is_over(channel)))
@@ -287,15 +287,14 @@ static inline void own_commit(weir_channel *channel, const uint8_t *room, uint32
     own_note(channel, bytes);
 }
 
-/* What the next messages may use without all this: none of more than half the ring, and nothing where the codec's heads are not lengths. (What the channel may hold can
- * become less meanwhile: then it is full that much later.) */
+/* What the next messages may use without all this: none of more than half the ring. For codecs whose heads are lengths. (What the channel may hold can become less
+ * meanwhile: then it is full that much later.) */
 static inline void own_quicken(weir_channel *channel)
 {
     const struct w_spsc *ring = &channel->ring;
     uint32_t held_bytes = ring->tail - ring->head_seen, share = atomic_load_explicit(&channel->share, memory_order_relaxed);
     uint32_t ends = channel->ends_count - (ring->tail_pieces - ring->head_pieces_seen);
-    bool none = channel->protocol->codec.length_bytes == 0 || held_bytes >= share;
-    uint32_t bytes = none ? 0 : w_base_min_u32(w_spsc_run_bytes(ring), share - held_bytes);
+    uint32_t bytes = held_bytes >= share ? 0 : w_base_min_u32(w_spsc_run_bytes(ring), share - held_bytes);
     channel->quick_bytes = w_base_min_u32(w_base_min_u32(bytes, ring->bytes / 2), ends << BYTES_PER_END_SHIFT);
     channel->quick_at = ring->data + (ring->tail & (ring->bytes - 1));
 }
@@ -314,14 +313,19 @@ static __attribute__((noinline)) int own_put_sealed(weir_channel *channel, const
         return 0;
     if (W_UNLIKELY((result = own_reserve(channel, frame_bytes, &room)) != 0))
         return result;
-    memcpy(room, seal.head, seal.head_bytes);
-    if (codec->copy != NULL)
+    if (W_LIKELY(frame_bytes >= WEIR_HEAD_MAX_BYTES)) /* a store of a fixed size; what is too much is written over */
+        memcpy(room, seal.head, WEIR_HEAD_MAX_BYTES);
+    else
+        memcpy(room, seal.head, seal.head_bytes);
+    if (W_UNLIKELY(codec->copy != NULL))
         codec->copy(&seal, room + seal.head_bytes, data, bytes, 0);
     else
         w_channel_copy(room + seal.head_bytes, data, bytes);
-    memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
+    if (seal.trailer_bytes != 0)
+        memcpy(room + seal.head_bytes + bytes, seal.trailer, seal.trailer_bytes);
     own_commit(channel, room, frame_bytes);
-    own_quicken(channel);
+    if (codec->length_bytes != 0)
+        own_quicken(channel);
     return 0;
 }
 
