@@ -67,6 +67,8 @@ static enum stage_mistake stage_mistake;
 #include "runtime/crossing.c"
 #include "runtime/port_calls.c"
 
+#include "event.h"
+
 #define STAGE_THREADS  2u
 #define STAGE_SESSIONS (2 * STAGE_THREADS) /* a thread opens its port twice at most */
 #define STAGE_PORTS    2u
@@ -177,35 +179,6 @@ static uint64_t stage_clock(struct w_io *io)
 {
     (void)io;
     return __atomic_add_fetch(&stage.clock, 1, __ATOMIC_RELAXED);
-}
-
-static void stage_event_set(void *world, struct w_io_event *event)
-{
-    (void)world;
-    atomic_store_explicit(&event->set, 1, memory_order_relaxed);
-}
-
-static void stage_event_reset(void *world, struct w_io_event *event)
-{
-    (void)world;
-    atomic_store_explicit(&event->set, 0, memory_order_relaxed);
-}
-
-static int stage_event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
-{
-    (void)world;
-    if (wait_ns == WEIR_FOREVER) {
-        PLAY_SLEEP_WHILE(&event->set, 0);
-        return 0;
-    }
-    play_yield();
-    return atomic_load_explicit(&event->set, memory_order_relaxed) != 0 ? 0 : -ETIMEDOUT;
-}
-
-static void stage_event_close(void *world, struct w_io_event *event)
-{
-    (void)world;
-    (void)event;
 }
 
 /* As uring.c: fall_asleep(), rise(), use_up_wake(). */
@@ -565,10 +538,10 @@ static void stage_begin(uint64_t seed)
     stage.engine = (struct w_io_engine){
         .wake = stage_wake,
         .clock = stage_clock,
-        .event_set = stage_event_set,
-        .event_reset = stage_event_reset,
-        .event_wait = stage_event_wait,
-        .event_close = stage_event_close,
+        .event_set = event_set,
+        .event_reset = event_reset,
+        .event_wait = event_wait,
+        .event_close = event_close,
     };
     stage.protocol.codec = (weir_codec){.name = "stage", .seal = stage_seal, .message_max_bytes = STAGE_BYTES, .boundaries = true};
     stage.cores[0] = core;

@@ -37,6 +37,8 @@ static enum mistake mistake;
 #undef w_port_orphan_blobs
 #include "runtime/port_calls.c"
 
+#include "event.h"
+
 #define SHARDS         2u
 #define BLOCKS         64u
 #define RING_BYTES     4096u
@@ -113,30 +115,10 @@ static uint64_t game_clock(struct w_io *io)
     return __atomic_add_fetch(&game.clock, 1, __ATOMIC_RELAXED);
 }
 
-static void game_event_set(void *world, struct w_io_event *event)
-{
-    (void)world;
-    atomic_store_explicit(&event->set, 1, memory_order_relaxed);
-}
-
-static void game_event_reset(void *world, struct w_io_event *event)
-{
-    (void)world;
-    atomic_store_explicit(&event->set, 0, memory_order_relaxed);
-}
-
 static int game_event_wait(void *world, struct w_io_event *event, uint64_t wait_ns)
 {
-    (void)world;
     PLAY_MUST(wait_ns == WEIR_FOREVER);
-    PLAY_SLEEP_WHILE(&event->set, 0);
-    return 0;
-}
-
-static void game_event_close(void *world, struct w_io_event *event)
-{
-    (void)world;
-    (void)event;
+    return event_wait(world, event, wait_ns);
 }
 
 static uint64_t game_conn_word(const struct w_core *core, uint32_t slot)
@@ -196,10 +178,10 @@ static void begin(uint64_t seed)
     game.engine = (struct w_io_engine){
         .wake = game_wake,
         .clock = game_clock,
-        .event_set = game_event_set,
-        .event_reset = game_event_reset,
+        .event_set = event_set,
+        .event_reset = event_reset,
         .event_wait = game_event_wait,
-        .event_close = game_event_close,
+        .event_close = event_close,
     };
     game.table.engine = &game.engine;
     game.table.config = &game.config;
